@@ -1,0 +1,40 @@
+"""Tables, figures and a self-contained HTML report, made from result files alone.
+
+Nothing here trains, imports a model or touches a tensor: a report can be made again on any machine from `result.json`.
+
+    python -m onsphere.report README.md                           make the tables of a README anew from results/
+    python -m onsphere.report --html runs/demo report.html        a report of a run
+    python -m onsphere.report --picture runs/demo docs/demo.svg   the README's picture
+"""
+
+from onsphere.report.figures import (
+    figure_accuracy,
+    figure_angle_curves,
+    figure_angles,
+    figure_cosines,
+    figure_curves,
+)
+from onsphere.report.page import write_html
+from onsphere.report.picture import write_picture
+from onsphere.report.results import Difference, Row, Spread, differences, load, notes, summarize
+from onsphere.report.tables import benchmarks_markdown, markdown, table
+
+__all__ = [
+    "Difference",
+    "Row",
+    "Spread",
+    "benchmarks_markdown",
+    "differences",
+    "figure_accuracy",
+    "figure_angle_curves",
+    "figure_angles",
+    "figure_cosines",
+    "figure_curves",
+    "load",
+    "markdown",
+    "notes",
+    "summarize",
+    "table",
+    "write_html",
+    "write_picture",
+]

@@ -1,0 +1,54 @@
+"""`python -m onsphere.report`: make a README's tables, a report or a picture anew from result files."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from onsphere.report.page import write_atomically, write_html
+from onsphere.report.picture import write_picture
+from onsphere.report.readme import update
+from onsphere.report.results import load
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; 0 on success, 1 where --check finds stale tables, 2 on bad input."""
+    parser = argparse.ArgumentParser(prog="python -m onsphere.report", description=__doc__)
+    job = parser.add_mutually_exclusive_group(required=True)
+    job.add_argument("readme", nargs="?", type=Path, help="rewrite the tables of this file from results/ beside it")
+    job.add_argument("--html", nargs=2, metavar=("RESULT", "FILE"), help="write the report of a result")
+    job.add_argument("--picture", nargs=2, metavar=("RESULT", "FILE"), help="draw a result as .svg or .png")
+    parser.add_argument(
+        "--check", action="store_true", help="with README: change nothing, fail if it is not up to date"
+    )
+    given = parser.parse_args(arguments)
+    if given.check and given.readme is None:
+        parser.error("--check goes with a README and not with --html or --picture")
+    try:
+        if given.html:
+            write_html(load(given.html[0]), given.html[1])
+        elif given.picture:
+            write_picture(load(given.picture[0]), given.picture[1])
+        else:
+            return _readme(given.readme, check=given.check)
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _readme(path: Path, *, check: bool) -> int:
+    text = path.read_text(encoding="utf-8")
+    new = update(text, path.resolve().parent / "results")
+    if check and new != text:
+        print(f"{path} is not up to date with results/: run python -m onsphere.report {path}", file=sys.stderr)
+        return 1
+    if new != text:
+        write_atomically(path, new)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
