@@ -1,3 +1,36 @@
-"""Deep learning on the hypersphere."""
+"""Deep learning on the hypersphere: everything here is a function of the angles between directions."""
+
+from onsphere import diagnostics, functional, sphere, where
+from onsphere.diversity import (
+    MHE,
+    MMA,
+    SRIP,
+    Logarithmic,
+    MaxCosine,
+    Orthogonal,
+    OrthogonalDiagonal,
+    Orthonormal,
+    Riesz,
+)
+from onsphere.regularizers import Regularizer
+from onsphere.sphere import NonFiniteWeightError
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "MHE",
+    "MMA",
+    "SRIP",
+    "Logarithmic",
+    "MaxCosine",
+    "NonFiniteWeightError",
+    "Orthogonal",
+    "OrthogonalDiagonal",
+    "Orthonormal",
+    "Regularizer",
+    "Riesz",
+    "diagnostics",
+    "functional",
+    "sphere",
+    "where",
+]

@@ -60,8 +60,8 @@ def cosine(u: Tensor, v: Tensor, dim: int = -1) -> Tensor:
 def angle(u: Tensor, v: Tensor, dim: int = -1) -> Tensor:
     r"""Angle between vectors in radians, ``2 atan2(||u - v||, ||u + v||)`` of the unit vectors.
 
-    Exact near 0 and pi, where ``acos`` of a rounded cosine has no digits left. The gradient at exactly equal or opposite
-    vectors, where none exists, is 0.
+    Exact near 0 and pi, where ``acos`` of a rounded cosine has no digits left. The gradient at exactly equal or
+    opposite vectors, where none exists, is 0.
 
     Args:
         u, v: vectors along ``dim``; the other dimensions broadcast.
@@ -119,7 +119,8 @@ class Rows:
     def unit(self, index: Tensor | slice, dtype: torch.dtype = torch.float64) -> Tensor:
         """The chosen rows as unit vectors, normalised in ``dtype``."""
         rows = self.matrix[index].to(dtype)
-        return rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+        norm: Tensor = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+        return rows / norm
 
     def gradient(self, grad: Tensor, dtype: torch.dtype) -> Tensor:
         """Carry a gradient with respect to ``matrix`` back to the weight: zero rows get a zero gradient."""
@@ -266,7 +267,7 @@ def _improve_columns(best: Tensor, index: Tensor, tile: Tensor, offset: int, ski
 
 def _nearest_in_float64(rows: Rows, chosen: Tensor, best: Tensor, index: Tensor) -> None:
     """Repeat the search for the chosen rows with float64 products; writes into ``best`` and ``index``."""
-    for part in chosen.split(256):
+    for part in torch.split(chosen, 256):
         _, cosines = _cosines_in_float64(rows, part)
         values, where = cosines.max(1)
         best[part], index[part] = values.to(best.dtype), where
@@ -285,7 +286,7 @@ def _nearest_by_differences(rows: Rows, chosen: Tensor, index: Tensor) -> None:
     """Decide among candidates whose cosines agree to rounding by ||w_i - w_j|| itself; writes into ``index``."""
     d = rows.matrix.shape[1]
     rounding = 1e-15 * (4 + d**0.5)
-    for part in chosen.split(256):
+    for part in torch.split(chosen, 256):
         units, cosines = _cosines_in_float64(rows, part)
         alike = cosines >= cosines.amax(1, keepdim=True) - rounding
         first = alike.to(torch.uint8).argmax(1)
@@ -297,7 +298,7 @@ def _nearest_by_differences(rows: Rows, chosen: Tensor, index: Tensor) -> None:
             candidates = alike[row].nonzero().squeeze(1)
             gaps = [
                 torch.linalg.vector_norm(rows.unit(some) - units[row], dim=1)
-                for some in candidates.split(max(1, _SCRATCH // d))
+                for some in torch.split(candidates, max(1, _SCRATCH // d))
             ]
             index[part[row]] = candidates[torch.cat(gaps).argmin()]
 
@@ -355,7 +356,8 @@ def _unit_or_zero(x: Tensor) -> Tensor:
 
 def _fixed_tangent(u: Tensor, i: Tensor, j: Tensor) -> Tensor:
     low, high = torch.minimum(i, j).double(), torch.maximum(i, j).double()
-    phase = (low * 0.7548776662466927 + high * 0.5698402909980532 + 0.3)[:, None]  # irrational steps: no two pairs agree
+    # Irrational steps, so that no two pairs agree.
+    phase = (low * 0.7548776662466927 + high * 0.5698402909980532 + 0.3)[:, None]
     steps = torch.arange(1, u.shape[1] + 1, dtype=torch.float64, device=u.device)
     wave = torch.cos(steps * phase + steps.square())
     tangent = wave - (wave * u).sum(1, keepdim=True) * u

@@ -36,7 +36,7 @@ class _NearestNeighbour(torch.autograd.Function):
             return (-theta if angular else cosine).mean().to(rows.matrix.dtype)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, None]:
         rows: sphere.Rows = ctx.rows
         with torch.autocast(rows.matrix.device.type, enabled=False):
@@ -63,7 +63,7 @@ def _gradient(
     places = torch.stack([torch.cat([every, every, index]), torch.cat([every, index, every])])
     values = torch.cat([diagonal, across, across]).to(rows.matrix.dtype)
     gradient: Tensor = torch.sparse_coo_tensor(places, values, (n, n), check_invariants=False) @ rows.matrix
-    for part in near.split(max(1, (1 << 20) // rows.matrix.shape[1])):
+    for part in torch.split(near, max(1, (1 << 20) // rows.matrix.shape[1])):
         other = index[part]
         pairs = sphere.pairs(rows, part, other)
         push = share.expand(len(part)) if angular else share * pairs.sine
@@ -83,8 +83,8 @@ def mma(weight: Tensor) -> Tensor:
     Returns:
         A scalar in [-pi, 0], radians; 0 for fewer than two neurons. float32, or float64 where the weight is.
 
-    The gradient of theta_ij has norm 1/||w_i|| at every angle (eq. 8): equal rows, which have no direction between them,
-    are pushed apart along a fixed one. A row exactly opposite to its nearest gets 0.
+    The gradient of theta_ij has norm 1/||w_i|| at every angle (eq. 8): equal rows, which have no direction between
+    them, are pushed apart along a fixed one. A row exactly opposite to its nearest gets 0.
 
     Raises:
         ValueError: the weight is not a floating-point matrix.

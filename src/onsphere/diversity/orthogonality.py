@@ -23,10 +23,11 @@ class _GramPenalty(torch.autograd.Function):
             else:
                 residual.fill_diagonal_(0.0)
             ctx.save_for_backward(residual, rows)
-            return torch.linalg.vector_norm(residual).square()
+            flat = residual.flatten()
+            return flat.dot(flat)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None]:
         residual, rows = ctx.saved_tensors
         with torch.autocast(rows.device.type, enabled=False):
@@ -127,8 +128,8 @@ def srip(weight: Tensor, iterations: int = 2) -> Tensor:
     .. math:: l = \sigma(W^T W - I) \approx \|M u\| / \|u\|, \qquad u = M^{k-1} v, \quad M = W^T W - I
 
     Args:
-        weight: W, (n, d), one neuron a row, not normalised. W W^T takes the place of W^T W where n < d: its residual has
-            the same spectrum less the d - n eigenvalues of -1 that no weight could remove.
+        weight: W, (n, d), one neuron a row, not normalised. Of W W^T and W^T W the smaller is used: the residual of
+            the larger has the same spectrum and eigenvalues of -1 besides, which no weight could remove.
         iterations: k >= 1, products with M; default 2 as in its paper. The start v is fixed, a cosine wave, so that the
             value is a function of the weight alone.
 
@@ -154,12 +155,12 @@ def srip(weight: Tensor, iterations: int = 2) -> Tensor:
             matrix = matrix.T
         vector = torch.cos(torch.arange(1, len(matrix) + 1, dtype=torch.float64, device=matrix.device).square())
         vector = (vector / vector.norm()).to(matrix.dtype)
-        length = matrix.new_ones(())
+        length: Tensor = matrix.new_zeros(())
         for _ in range(iterations):
             product = matrix @ (matrix.T @ vector) - vector
             squared = product.square().sum()
             if not bool(squared > 0):  # an orthonormal set: nothing is left, and 0 / 0 must not reach the gradient
-                return squared * 0
+                return matrix.sum() * 0
             length = squared.sqrt()
             vector = product / length
         return length
