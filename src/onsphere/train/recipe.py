@@ -1,0 +1,121 @@
+"""What a training is made from, and how far it has come."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from onsphere.data import Data
+
+__all__ = ["Progress", "Recipe"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that one row of a comparison is trained from: builders, settings and hooks.
+
+    Args:
+        name: of the comparison, e.g. ``table3-digits``; the same for all its rows.
+        row: of the table, e.g. ``MMA``.
+        source: paper and table.
+        model: builds the network; called after the seed is set.
+        data: gives the data set; the rows of one comparison should give the same object.
+        optimizer: builds the optimizer from the parameters.
+        epochs: passes over the training images.
+        batch_size: images a step, over all processes together. An epoch has ceil(images / batch_size) steps, and its
+            batches are as equal as can be, so that no image is left out and no batch is tiny.
+        objective: (outputs, labels) to a scalar, a mean over the examples.
+        regularizer: called with the bare model before training, gives what is called at every step and added.
+        prepare: changes the model in place before the optimizer is built.
+        schedule: builds a learning rate schedule, which is stepped once an epoch.
+        augment: (uint8 images, generator) to images of the same shape; on the device.
+        after_step: each is called with the bare model and the number of steps done, after every step.
+        observe: read-only; called with the bare model after every epoch, gives numbers, or mappings of them, for the
+            result's ``observations``.
+        final: read-only; called with the bare model after the last epoch, gives the result's ``end``.
+        paper: the paper's numbers for this row.
+        settings: what the recipe was made with, for the result file.
+
+    Raises:
+        ValueError: if epochs or batch_size is below 1.
+
+    >>> import onsphere.models, onsphere.data
+    >>> recipe = Recipe(
+    ...     name="example",
+    ...     row="none",
+    ...     source="-",
+    ...     model=lambda: onsphere.models.mlp(64, 10),
+    ...     data=lambda: onsphere.data.digits(100),
+    ...     optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1),
+    ...     epochs=1,
+    ...     batch_size=50,
+    ... )
+    >>> recipe.epochs
+    1
+    """
+
+    name: str
+    row: str
+    source: str
+    model: Callable[[], nn.Module]
+    data: Callable[[], Data]
+    optimizer: Callable[[Iterable[nn.Parameter]], Optimizer]
+    epochs: int
+    batch_size: int
+    objective: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy
+    regularizer: Callable[[nn.Module], Callable[[], Tensor]] | None = None
+    prepare: Callable[[nn.Module], None] | None = None
+    schedule: Callable[[Optimizer], LRScheduler] | None = None
+    augment: Callable[[Tensor, torch.Generator], Tensor] | None = None
+    after_step: tuple[Callable[[nn.Module, int], None], ...] = ()
+    observe: Callable[[nn.Module], Mapping[str, object]] | None = None
+    final: Callable[[nn.Module], Mapping[str, object]] | None = None
+    paper: Mapping[str, float] = field(default_factory=dict)
+    settings: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)!r}: expected at least 1")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands; handed to ``run``'s callback some ten times a second and at the end of every epoch.
+
+    Args:
+        phase: ``measure`` while costs are measured, then ``train``.
+        row: the recipe's row, and ``row_index`` of ``rows``, from 0.
+        seed: the seed, and ``seed_index`` of ``seeds``, from 0.
+        epoch: from 1, of ``epochs``.
+        step: of this epoch, from 1, of ``steps``.
+        loss: of the last step; of the last epoch, where ``step == steps``.
+        metrics: of the last evaluation of this row and seed, e.g. ``top1``; empty before the first.
+        done: steps of the whole phase done, of ``total``.
+
+    >>> Progress(phase="train", row="MMA", done=3, total=12).done
+    3
+    """
+
+    phase: str
+    row: str
+    row_index: int = 0
+    rows: int = 1
+    seed: int = 0
+    seed_index: int = 0
+    seeds: int = 1
+    epoch: int = 1
+    epochs: int = 1
+    step: int = 0
+    steps: int = 1
+    loss: float = math.nan
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    done: int = 0
+    total: int = 1
