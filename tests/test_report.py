@@ -231,6 +231,21 @@ def test_a_histogram_is_the_mean_over_seeds() -> None:
     assert found.counts == pytest.approx((0, 100, 300, 3, 0))
 
 
+def test_bins_are_joined_where_pairs_are_few_and_never_across_the_threshold() -> None:
+    def one(pairs: int) -> report.results.Histogram:
+        counts = [1.0] * 30 + [2.0] * 20
+        edges = [k / 25 - 1 for k in range(51)]
+        cosines = {"layer": "a", "edges": edges, "counts": counts, "above": 0.2, "pairs_above": 40, "pairs": pairs}
+        found = histogram({"seeds": [{"end": {"cosines": cosines}}]})
+        assert found is not None
+        return found
+
+    assert one(100_000).counts == (1.0,) * 30 + (2.0,) * 20
+    # 2 sqrt(70) = 16.7 bins at most: five by five, and 0.2 is still an edge.
+    assert one(70).counts == (5.0,) * 6 + (10.0,) * 4
+    assert one(70).edges == pytest.approx([k / 5 - 1 for k in range(11)])
+
+
 # Tables
 
 
@@ -351,7 +366,8 @@ def test_cosines_have_a_panel_a_row_with_its_count() -> None:
 def test_angles_have_every_layer_of_every_row_that_has_any() -> None:
     figure = report.figure_angles(broken())
     assert [trace.name for trace in figure.data] == ["none", "orthogonal", "MHE s=0", "MMA"]
-    assert all(list(trace.x) == list(LAYERS) for trace in figure.data)
+    assert all(list(trace.text) == list(LAYERS) for trace in figure.data)
+    assert len({trace.x for trace in figure.data}) == 4  # equal angles do not hide each other
 
 
 def test_every_row_keeps_its_colour_and_no_two_share_one() -> None:

@@ -10,7 +10,18 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from onsphere.report.colours import looks
-from onsphere.report.results import ANGLES, Histogram, Spread, histogram, last, layers, observed, summarize
+from onsphere.report.results import (
+    ANGLES,
+    Histogram,
+    Spread,
+    dodge,
+    histogram,
+    last,
+    layers,
+    observed,
+    reach,
+    summarize,
+)
 
 CURVES = {  # key of a curve -> title, label of its axis
     "top1": ("Top-1 accuracy on the test images", "top-1, %"),
@@ -88,7 +99,7 @@ def _lines(
                 x=[e for e, _, _ in band] + [e for e, _, _ in reversed(band)],
                 y=[m + d for _, m, d in band] + [m - d for _, m, d in reversed(band)],
                 fill="toself",
-                fillcolor=look[name].faint(0.15),
+                fillcolor=look[name].faint(0.12),
                 line={"width": 0},
                 mode="lines",
                 hoverinfo="skip",
@@ -115,27 +126,30 @@ def figure_angles(result: Mapping[str, Any]) -> go.Figure:
     names = layers(rows)
     look = looks([row.name for row in rows])
     figure = go.Figure()
-    for row in rows:
-        if not row.angles:
-            continue
+    shown = [row for row in rows if row.angles]
+    for k, row in enumerate(shown):
         spreads = [row.angles.get(layer, Spread.of(())) for layer in names]
         figure.add_scatter(
-            x=names,
+            x=[i + dodge(k, len(shown)) for i in range(len(names))],
             y=[spread.mean for spread in spreads],
             error_y={
                 "array": [spread.std or 0.0 for spread in spreads],
                 "visible": any(spread.std for spread in spreads),
                 "thickness": 1,
+                "color": look[row.name].colour,
                 "width": 3,
             },
             mode="lines+markers",
-            line={"color": look[row.name].colour, "width": 1, "dash": look[row.name].dash},
-            marker={"symbol": look[row.name].marker, "size": 9},
+            line={"color": look[row.name].faint(0.35), "width": 1},
+            marker={"symbol": look[row.name].marker, "size": 8, "color": look[row.name].colour},
             name=row.name,
-            hovertemplate="%{y:.1f}°",
+            text=names,
+            hovertemplate="%{text}: %{y:.1f}°",
         )
-    figure.update_yaxes(title="minimum angle, degree", rangemode="tozero")
-    figure.update_xaxes(tickangle=-45 if len(names) > 5 else 0)
+    figure.update_yaxes(title="minimum angle, degree")
+    figure.update_xaxes(
+        tickvals=list(range(len(names))), ticktext=names, tickangle=-45 if len(names) > 5 else 0, showgrid=False
+    )
     return _finished(figure, "Minimum angle of every layer after training", 460)
 
 
@@ -176,8 +190,8 @@ def figure_cosines(result: Mapping[str, Any]) -> go.Figure:
         figure.add_vline(x=h.above, line={"width": 1, "dash": "dash", "color": "#808080"}, row=i, col=1)
         # One scale for all panels: their heights are what is compared.
         figure.update_yaxes(range=[0, 1.05 * tallest], title="pairs", row=i, col=1)
-    reach = _reach(list(found.values()))
-    figure.update_xaxes(range=[-reach, reach])
+    half = reach(list(found.values()))
+    figure.update_xaxes(range=[-half, half])
     figure.update_xaxes(title="cosine", row=max(len(found), 1), col=1)
     layer = next((h.layer for h in found.values()), "")
     height = 90 + 120 * max(len(found), 1)
@@ -186,17 +200,6 @@ def figure_cosines(result: Mapping[str, Any]) -> go.Figure:
     finished.update_layout(margin={"t": 66})
     finished.update_annotations(x=0, xanchor="left", font={"size": 13})
     return finished
-
-
-def _reach(found: Sequence[Histogram]) -> float:
-    """The symmetric range of cosines that holds all pairs and every threshold."""
-    ends = [
-        max(abs(low), abs(high))
-        for h in found
-        for low, high, count in zip(h.edges, h.edges[1:], h.counts, strict=False)
-        if count > 0
-    ]
-    return min(1.0, 1.05 * max([*ends, *(h.above for h in found)], default=1.0))
 
 
 def figure_accuracy(result: Mapping[str, Any]) -> go.Figure:

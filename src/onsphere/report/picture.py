@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onsphere.report.colours import looks
-from onsphere.report.results import data_words, histogram, layers, summarize
+from onsphere.report.results import data_words, dodge, histogram, layers, reach, summarize
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MARKERS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "star": "*", "cross": "P", "x": "X",
            "pentagon": "p", "hexagon": "h"}  # fmt: skip
-DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-.", "longdash": "--", "longdashdot": "-."}
 
 
 def write_picture(result: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
@@ -64,30 +63,34 @@ def _cosines(axes: Axes, result: Mapping[str, Any], shown: list[str]) -> None:
         axes.stairs(h.counts, h.edges, color=look[name].colour, linewidth=1)
     first = next(iter(found.values()))
     axes.axvline(first.above, color="#808080", linestyle="--", linewidth=1)
+    half = reach(list(found.values()))
+    axes.set_xlim(-half, half)
     axes.set_xlabel("cosine between two filters")
     axes.set_ylabel("pairs, mean over seeds")
-    axes.set_title(f"Pairwise cosines of {first.layer}", loc="left", fontsize=10)
-    axes.set_ylim(0, 1.3 * max(max(h.counts) for h in found.values()))
-    axes.legend(frameon=False, fontsize=8, loc="upper left")
+    axes.set_title(f"Pairwise cosines of {first.layer}", loc="left", fontsize=10, pad=20)
+    axes.legend(frameon=False, fontsize=8, ncols=len(found), loc="lower left", bbox_to_anchor=(0, 1), borderpad=0,
+                borderaxespad=0.3, columnspacing=1)  # fmt: skip
 
 
 def _angles(axes: Axes, result: Mapping[str, Any]) -> None:
     rows = summarize(result)
     names = layers(rows)
     look = looks([row.name for row in rows])
-    for row in rows:
-        at = [(i, row.angles[name]) for i, name in enumerate(names) if name in row.angles]
+    shown = [row for row in rows if row.angles]
+    for k, row in enumerate(shown):
+        at = [(i + dodge(k, len(shown)), row.angles[name]) for i, name in enumerate(names) if name in row.angles]
         known = [(i, spread.mean, spread.std or 0.0) for i, spread in at if spread.mean is not None]
         if not known:
             continue
         style = look[row.name]
         x, y, error = zip(*known, strict=True)
-        axes.errorbar(x, y, yerr=error, label=row.name, color=style.colour, linestyle=DASHES[style.dash],
-                      marker=MARKERS[style.marker], markersize=5, linewidth=1, capsize=2)  # fmt: skip
+        axes.plot(x, y, color=style.colour, linewidth=1, alpha=0.35)
+        axes.errorbar(x, y, yerr=error, label=row.name, color=style.colour, linestyle="none",
+                      marker=MARKERS[style.marker], markersize=5, elinewidth=1, capsize=2)  # fmt: skip
     axes.set_xticks(
         range(len(names)), names, rotation=45 if len(names) > 5 else 0, ha="right" if len(names) > 5 else "center"
     )
     axes.set_ylabel("degree")
-    axes.set_ylim(bottom=0)
-    axes.set_title("Minimum angle of every layer", loc="left", fontsize=10)
-    axes.legend(frameon=False, fontsize=8, ncols=2)
+    axes.set_title("Minimum angle of every layer", loc="left", fontsize=10, pad=20)
+    axes.legend(frameon=False, fontsize=8, ncols=len(shown), loc="lower left", bbox_to_anchor=(0, 1), borderpad=0,
+                borderaxespad=0.3, handletextpad=0.2, columnspacing=1)  # fmt: skip

@@ -196,14 +196,48 @@ def histogram(row: Mapping[str, Any]) -> Histogram | None:
     if not found:
         return None
     first = found[0]
+    counts = [sum(bin_) / len(found) for bin_ in zip(*(h["counts"] for h in found), strict=True)]
+    edges, merged = _merged(first["edges"], counts, first["above"], first["pairs"])
     return Histogram(
         layer=first["layer"],
-        edges=tuple(first["edges"]),
-        counts=tuple(sum(bin_) / len(found) for bin_ in zip(*(h["counts"] for h in found), strict=True)),
+        edges=tuple(edges),
+        counts=tuple(merged),
         above=first["above"],
         pairs_above=sum(h["pairs_above"] for h in found) / len(found),
         pairs=first["pairs"],
     )
+
+
+def _merged(
+    edges: Sequence[float], counts: Sequence[float], above: float, pairs: int
+) -> tuple[Sequence[float], Sequence[float]]:
+    """Neighbouring bins joined until there are at most 2 sqrt(pairs) of them: finer ones show the noise of counting.
+
+    A bin is not joined across `above`, so that what is counted stays on its side.
+    """
+    bins = len(counts)
+    for step in range(1, bins + 1):
+        if bins % step == 0 and bins // step <= max(2 * math.sqrt(pairs), 1):
+            cut = [i for i, edge in enumerate(edges) if math.isclose(edge, above)]
+            if all(i % step == 0 for i in cut):
+                return edges[::step], [math.fsum(counts[i : i + step]) for i in range(0, bins, step)]
+    return edges, counts
+
+
+def dodge(i: int, count: int) -> float:
+    """Where the i-th of several rows stands beside a layer's tick, so that equal values do not hide each other."""
+    return 0.5 * (i - (count - 1) / 2) / count
+
+
+def reach(found: Sequence[Histogram]) -> float:
+    """Half of the symmetric range of cosines that holds all pairs and every threshold."""
+    ends = [
+        max(abs(low), abs(high))
+        for h in found
+        for low, high, count in zip(h.edges, h.edges[1:], h.counts, strict=False)
+        if count > 0
+    ]
+    return min(1.0, 1.05 * max([*ends, *(h.above for h in found)], default=1.0))
 
 
 def differences(result: Mapping[str, Any], metric: str = "top1") -> list[Difference]:
