@@ -144,11 +144,11 @@ def measure_cost(
     Time is that of forward, regularizer, backward, optimizer step and ``after_step`` hooks; fetching and augmenting the
     batch is not in it. Taking turns makes a machine's noise hit every row alike.
 
-    Peak memory is what a step holds at its worst moment: the row's parameters, buffers, gradients and optimizer state,
-    the same for a plain step, plus the peak of what torch's allocator hands out during one step above what it had
-    handed out before. On a GPU this is torch.cuda.max_memory_allocated over the level before; on a CPU the running sum
-    of the profiler's allocations and frees. Not in it: the data set, the interpreter, libraries' own buffers (oneDNN's
-    scratch space), fragmentation.
+    Peak memory is what a step holds at its worst moment: the row's parameters, buffers, optimizer state and batch, plus
+    the most that torch's allocator has handed out during the step (activations, gradients, temporaries) above what it
+    had handed out before. On a GPU the latter is torch.cuda.max_memory_allocated over the level before; on a CPU it is
+    the running sum of the profiler's allocations and frees. Not in it: the data set, the interpreter, libraries' own
+    buffers (oneDNN's scratch space), fragmentation.
 
     Args:
         recipes: one, or the rows of a comparison; ratios are to the first.

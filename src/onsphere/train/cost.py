@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import os
@@ -36,25 +37,28 @@ def measure_rows(
     progress: Callable[[Progress], None] | None,
 ) -> tuple[Cost, ...]:
     trainees = [prepare(fabric, recipe, seed) for recipe in rows]
+    for trainee in trainees:
+        trainee.wrapped.train()
     feeds = [_endless_batches(fabric, recipe, data, seed) for recipe in rows]
     counts = [0] * len(rows)
 
-    def step(row: int) -> float:
-        """One training step of a row; its seconds."""
-        batch = next(feeds[row])
-        trainees[row].wrapped.train()
+    def step(row: int, batch: tuple[Tensor, Tensor, float]) -> None:
         counts[row] += 1
-        _wait(fabric.device)
-        start = time.perf_counter()
         optimizer_step(fabric, rows[row], trainees[row], *batch)
         for hook in rows[row].after_step:
             hook(trainees[row].model, counts[row])
+
+    def seconds_of_step(row: int) -> float:
+        batch = next(feeds[row])
+        _wait(fabric.device)
+        start = time.perf_counter()
+        step(row, batch)
         _wait(fabric.device)
         return time.perf_counter() - start
 
     slowest = 0.0  # round of the warm-up but the first, which builds what later ones find ready
     for turn in range(warmup):
-        seconds = sum(step(row) for row in range(len(rows)))
+        seconds = sum(seconds_of_step(row) for row in range(len(rows)))
         slowest = max(slowest, seconds) if turn else seconds
     # Processes must agree on how often they meet.
     rounds: int = fabric.broadcast(min(batches, max(5, int(max_seconds / max(slowest, 1e-9)))))
@@ -63,17 +67,20 @@ def measure_rows(
     for turn in range(rounds):
         for place in range(len(rows)):
             row = (place + turn) % len(rows)  # no row always comes first, or after the same one's cache
-            timed[row].append(step(row))
+            timed[row].append(seconds_of_step(row))
         if progress is not None and (time.perf_counter() >= next_look or turn + 1 == rounds):
             done = (turn + 1) * len(rows)
             at = Progress("measure", rows[-1].row, len(rows) - 1, len(rows), seed=seed)
             progress(replace(at, step=turn + 1, steps=rounds, done=done, total=rounds * len(rows)))
             next_look = time.perf_counter() + SECONDS_BETWEEN_LOOKS
     medians = [statistics.median(seconds) for seconds in timed]
-    peaks = [
-        _held_bytes(trainee) + _peak_bytes(fabric.device, lambda row=row: step(row))  # type: ignore[misc]
-        for row, trainee in enumerate(trainees)
-    ]
+    peaks = []
+    for row, trainee in enumerate(trainees):
+        batch = next(feeds[row])
+        # The step makes its gradients anew, and so counts them: freeing old ones is an event the profiler cannot size.
+        trainee.optimizer.zero_grad(set_to_none=True)
+        held = _held_bytes(trainee, batch)
+        peaks.append(held + _peak_bytes(fabric.device, functools.partial(step, row, batch)))
     return tuple(
         Cost(seconds, peak, seconds / medians[0], peak / peaks[0], rounds)
         for seconds, peak in zip(medians, peaks, strict=True)
@@ -85,10 +92,9 @@ def _endless_batches(fabric: Fabric, recipe: Recipe, data: Loaded, seed: int) ->
         yield from batches(fabric, recipe, data, seed, epoch)
 
 
-def _held_bytes(trainee: Trainee) -> int:
-    """Parameters, buffers, gradients and optimizer state: what a row holds between two steps."""
-    tensors = [*trainee.model.parameters(), *trainee.model.buffers()]
-    tensors += [p.grad for p in trainee.model.parameters() if p.grad is not None]
+def _held_bytes(trainee: Trainee, batch: tuple[Tensor, Tensor, float]) -> int:
+    """Parameters, buffers, optimizer state and the batch: what a row holds before a step."""
+    tensors = [*trainee.model.parameters(), *trainee.model.buffers(), *batch[:2]]
     for state in trainee.optimizer.state.values():
         tensors += [value for value in state.values() if isinstance(value, Tensor)]
     return sum({tensor.data_ptr(): tensor.numel() * tensor.element_size() for tensor in tensors}.values())
