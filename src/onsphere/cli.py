@@ -13,6 +13,7 @@ import os
 import re
 import sys
 import time
+import traceback
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
@@ -55,7 +56,7 @@ EXAMPLES = {
     "compare cifar100": """
   onsphere compare cifar100 --data_dir PATH --accelerator gpu
   onsphere compare cifar100 --data_dir PATH --model resnet20 --rows "[none,mma]"
-  onsphere compare cifar100 --data_dir PATH --width 0.125 --train_images 512 --test_images 256 --epochs 1 --seeds "[1]\"""",
+  onsphere compare cifar100 --data_dir PATH --width 0.125 --train_images 512 --epochs 1 --seeds "[1,2]"    (a CPU)""",
     "train table3-digits": """
   onsphere train table3-digits --row mma --coefficient 0.1 --epochs 10
   onsphere train table3-digits --row none --train_images 500 --seeds "[1]"
@@ -100,7 +101,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"onsphere: {mistake}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
-        print(f"onsphere: {command} needs the package {error.name!r}: pip install 'onsphere[train,vision]'", file=sys.stderr)
+        hint = f"needs the package {error.name!r}: pip install 'onsphere[train,vision]'"
+        print(f"onsphere: {command} {hint}", file=sys.stderr)
         return 2
 
 
@@ -135,7 +137,7 @@ def train(argv: Sequence[str]) -> int:
 
     names = ", ".join(recipes.RECIPES)
     if not argv or argv[0] in ("-h", "--help"):
-        print(f"usage: onsphere train RECIPE ...\n\nrecipes: {names}\n`onsphere train RECIPE --help` shows its settings.")
+        print(f"usage: onsphere train RECIPE ...\n\nrecipes: {names}\nsettings: onsphere train RECIPE --help")
         return 0 if argv else 2
     recipe = pick("recipe", argv[0], recipes.RECIPES)
     options, settings = _options(f"train {argv[0]}", recipe, argv[1:])
@@ -165,15 +167,16 @@ def _options(
     recipe: Callable[..., Recipe],
     argv: Sequence[str],
     extra: Mapping[str, tuple[Any, Any, str]] = types.MappingProxyType({}),
-    skip: Iterable[str] = (),
+    skip: Iterable[str | int] = (),
 ) -> tuple[Namespace, dict[str, Any]]:
     """Parse argv: all options, and of these the ones that the recipe takes."""
     from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
 
-    from onsphere.train import run
+    settings_of_run = _with_words()
 
     class Format(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
-        pass
+        def _expand_help(self, action: argparse.Action) -> str:
+            return str(super()._expand_help(action)).replace("``", "")
 
     parser = ArgumentParser(
         prog=f"onsphere {command}",
@@ -186,31 +189,46 @@ def _options(
     parser.add_argument("--config", action="config", help="YAML file with any of the options below.")
     for name, (hint, default, text) in extra.items():
         parser.add_argument(f"--{name}", type=hint, default=default, help=text)
-    of_recipe = parser.add_function_arguments(recipe, skip=set(skip))
-    of_run = parser.add_function_arguments(run, skip=OURS)
-    parser.add_argument(
+    group = parser.add_argument_group("settings of the recipe")
+    of_recipe = group.add_function_arguments(recipe, as_group=False, skip={*skip})
+    group = parser.add_argument_group("settings of the run")
+    group.add_function_arguments(settings_of_run, as_group=False, skip={*OURS})
+    group.add_argument(
         "--folder",
         type=Path | None,
         help="where result.json and report.html go; null for runs/NAME, or the first of runs/NAME-2, runs/NAME-3, ... "
         "where there is no result yet",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace a result that is there already")
+    group.add_argument("--overwrite", action="store_true", help="replace a result that is there already")
     try:
         options = parser.parse_args(argv)
     except ArgumentError as error:
-        hints = {name: hint for name, (hint, _, _) in extra.items()} | _hints(run) | _hints(recipe)
+        hints = {name: hint for name, (hint, _, _) in extra.items()} | settings_of_run.__annotations__
+        hints |= get_type_hints(recipe)
         raise Mistake(_explain(str(error), parser, hints)) from error
-    return options, {name: options[name] for name in [*extra, *of_recipe] if name not in of_run}
+    return options, {name: options[name] for name in [*extra, *of_recipe]}
 
 
-def _hints(function: Callable[..., object]) -> dict[str, Any]:
-    # run() names Fabric's types for type checkers only; on the command line a strategy is a word.
-    return get_type_hints(function, localns={"Strategy": str})
+def _with_words() -> Callable[..., None]:
+    """A function with the signature of run() where Lightning Fabric's objects are given by their names.
+
+    It spares the parser from importing Lightning for the types, which takes longer than all the rest.
+    """
+    from onsphere.train import run
+
+    def settings(**_: object) -> None: ...
+
+    hints = get_type_hints(run, localns={"Strategy": str}) | {"precision": str, "strategy": str}
+    parameters = inspect.signature(run).parameters.values()
+    settings.__annotations__ = hints
+    settings.__doc__ = run.__doc__
+    settings.__signature__ = inspect.Signature([p.replace(annotation=hints[p.name]) for p in parameters])  # type: ignore[attr-defined]
+    return settings
 
 
 def _explain(message: str, parser: ArgumentParser, hints: Mapping[str, Any]) -> str:
     """The parser's complaint in one line: what was wrong and what would be right."""
-    names = [name for name in parser.get_defaults().keys() if name != "config"]
+    names = [name for name in vars(parser.get_defaults()) if name != "config"]
     unknown = re.search(r"[Uu]nrecognized arguments: (\S+)|Option '(\S+)' is not accepted", message)
     if unknown:
         given = unknown[1] or unknown[2]
@@ -225,12 +243,15 @@ def _explain(message: str, parser: ArgumentParser, hints: Mapping[str, Any]) -> 
         choices = get_args(hints[name]) if get_origin(hints[name]) is Literal else ()
         near = _closest(given, choices) if choices else f" is not {_words(hints[name])}"
         return f"--{name}: {given!r}{near}"
-    return " ".join(message.replace("Parser key ", "").split())
+    missing = re.search(r"arguments are required: (\w+)", message)
+    if missing:
+        return f"--{missing[1]} is required: {_words(hints[missing[1]])} (see {parser.prog} --help)"
+    return " ".join(re.sub(r'Parser key "(\w+)"', r"--\1", message).split())
 
 
 def _closest(given: str, known: Iterable[str], prefix: str = "") -> str:
     known = [str(name) for name in known]
-    near = difflib.get_close_matches(given, known, n=2, cutoff=0.5)
+    near = difflib.get_close_matches(given, known, n=2, cutoff=0.6)
     if near:
         return f"; did you mean {' or '.join(prefix + name for name in near)}?" + (
             "" if len(known) > 8 else f" (there are: {', '.join(known)})"
@@ -284,8 +305,9 @@ def _train(build: Callable[[], Sequence[Recipe]], options: Namespace) -> int:
         code, ending = 130, "interrupted; finished seeds are kept"
     except NonFiniteLoss as error:
         code, ending = 1, f"{error}"
-    except ValueError as error:
-        if screen.phase:  # not an argument of run() any more
+    except (ValueError, TypeError, RuntimeError) as error:
+        # Before the first step a ValueError is about an argument, and Lightning has more kinds of them.
+        if screen.phase or not (isinstance(error, ValueError) or _origin(error).startswith("lightning.")):
             raise
         raise Mistake(str(error)) from error
     if first:
@@ -301,6 +323,12 @@ def _or_mistake(make: Callable[[], T]) -> T:
         return make()
     except (ValueError, OSError) as error:
         raise Mistake(str(error)) from error
+
+
+def _origin(error: BaseException) -> str:
+    """Name of the module that raised an error."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return str(frame.f_globals["__name__"])
 
 
 def _folder(usual: Path, given: Path | None, overwrite: bool) -> Path:
@@ -380,7 +408,8 @@ class Screen:
         if twentieth > self.twentieth or seconds - self.said > self.patience:
             self.said, self.twentieth = seconds, twentieth
             left = timedelta(seconds=round((seconds - self.since) * (now.total / max(now.done, 1) - 1)))
-            self.console.print(f"{now.done / now.total:4.0%}  {left} left  {_status(now)}", highlight=False, soft_wrap=True)
+            line = f"{now.done / now.total:4.0%}  {left} left  {_status(now)}"
+            self.console.print(line, highlight=False, soft_wrap=True)
 
 
 def _status(now: Progress) -> str:
