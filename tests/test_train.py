@@ -230,20 +230,24 @@ SCRIPT = textwrap.dedent(
             optimizer=lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9), **more)
 
     def penalty(model):  # draws at random, and must draw the same everywhere
-        return lambda: 0.01 * sum((p.square() * torch.rand(p.shape)).sum() for p in model.parameters())
+        whole = lambda p: p.full_tensor() if hasattr(p, "full_tensor") else p
+        return lambda: 0.01 * sum((whole(p).square() * torch.rand(p.shape)).sum() for p in model.parameters())
+
+    def say(line):  # in one piece, since two processes write to one pipe
+        print(line + chr(10), end="", flush=True)
 
     devices, strategy = sys.argv[2:]
     result = run([row("none"), row("penalty", regularizer=penalty)], seeds=[1, 2], folder=Path(sys.argv[1]),
                  devices=devices if devices == "auto" else int(devices), strategy=strategy,
                  accelerator="cpu", threads=1, measure=devices != "1",
-                 progress=lambda p: print("progress", p.phase, p.done, flush=True))
-    print("done", result.complete, flush=True)
+                 progress=lambda p: say(f"progress {p.phase} {p.done}"))
+    say(f"done {result.complete}")
     """
 )
 
 
 def outcome_of(folder: Path, name: str, *command: str) -> tuple[dict[str, Any], str]:
-    devices = {"torchrun": ("auto", "auto"), "ddp": ("2", "ddp")}[name]
+    devices = {"torchrun": ("auto", "auto"), "fsdp": ("auto", "fsdp"), "ddp": ("2", "ddp")}[name]
     done = subprocess.run(
         [sys.executable, *command, str(folder / "script.py"), str(folder / name), *devices],
         env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
@@ -264,7 +268,7 @@ def test_two_processes_give_the_curve_of_one(tmp_path: Path, monkeypatch: pytest
     one = json.loads((tmp_path / "one" / "result.json").read_text())
 
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
-    for name, command in (("torchrun", torchrun), ("ddp", ())):
+    for name, command in (("torchrun", torchrun), ("fsdp", torchrun), ("ddp", ())):
         two, output = outcome_of(tmp_path, name, *command)
         assert (one["machine"]["processes"], two["machine"]["processes"]) == (1, 2)
         assert output.count("done True") == 2

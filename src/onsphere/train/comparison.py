@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from onsphere.data import Data
 from onsphere.train.batches import load, steps_per_epoch
@@ -26,6 +27,7 @@ from onsphere.train.result import Cost, Result, Row, SeedResult, git_commit, mac
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
     from lightning.fabric.strategies.strategy import Strategy
+    from torch.distributed.device_mesh import DeviceMesh
 
 __all__ = ["Interrupted", "measure_cost", "run"]
 
@@ -73,8 +75,8 @@ def run(
         devices: how many, per machine; ``auto`` is torchrun's number of processes, and one without torchrun.
         accelerator: ``auto``, ``cpu``, ``cuda``, ...
         precision: Lightning Fabric's names: ``32-true``, ``bf16-mixed``, ...
-        strategy: Fabric's names or objects: ``auto``, ``ddp``, ... Without torchrun, several devices start the
-            calling script again, once for each, so that it should call ``run`` once.
+        strategy: Fabric's names or objects: ``auto``, ``ddp``, ...; ``fsdp`` is PyTorch's ``fully_shard``. Without
+            torchrun, several devices start the calling script again for each, so that it should call ``run`` once.
         num_nodes: machines; torchrun's number goes first.
         threads: of torch on the CPU, per process; None leaves them as they are.
         measure: measure costs first, see measure_cost.
@@ -297,13 +299,26 @@ def _summary(data: Data) -> dict[str, Any]:
 
 def _fabric(accelerator: str, devices: int | str, precision: Any, strategy: str | Strategy, num_nodes: int) -> Fabric:
     from lightning.fabric import Fabric
+    from lightning.fabric.strategies.model_parallel import ModelParallelStrategy
 
-    if "TORCHELASTIC_RUN_ID" in os.environ and devices == "auto":
-        processes = int(os.environ["LOCAL_WORLD_SIZE"])
-        devices, num_nodes = processes, int(os.environ["WORLD_SIZE"]) // processes
-    elif devices == "auto":
-        devices = 1
+    if devices == "auto":
+        processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # torchrun sets it
+        devices, num_nodes = processes, int(os.environ.get("WORLD_SIZE", num_nodes)) // processes
+    if strategy == "fsdp":
+        # Fabric's own "fsdp" flattens weights, and a regularizer could not see its neurons any more.
+        strategy = ModelParallelStrategy(_shard, int(devices) * num_nodes, tensor_parallel_size=1)
     return Fabric(accelerator=accelerator, devices=devices, precision=precision, strategy=strategy, num_nodes=num_nodes)
+
+
+def _shard(model: nn.Module, mesh: DeviceMesh) -> nn.Module:
+    """Share out every layer's weights over the processes, as DTensors of their own shapes."""
+    from torch.distributed.fsdp import fully_shard
+
+    for module in model.modules():
+        if module is not model and next(module.parameters(recurse=False), None) is not None:
+            fully_shard(module, mesh=mesh["data_parallel"])
+    fully_shard(model, mesh=mesh["data_parallel"])
+    return model
 
 
 @contextlib.contextmanager

@@ -62,7 +62,7 @@ def train(
             if due or step == steps or fabric.device.type == "cpu":
                 _check_finite(losses[looked:step], recipe, seed, epoch, looked)
                 looked = step
-            if due and progress is not None:
+            if due and progress is not None and step < steps:
                 loss = losses[step - 1].sum().item()
                 done = at.done + (epoch - 1) * steps + step
                 at_step = replace(at, epoch=epoch, epochs=recipe.epochs, step=step, steps=steps, loss=loss)
@@ -82,6 +82,7 @@ def train(
         if progress is not None:
             at_step = replace(at, epoch=epoch, epochs=recipe.epochs, step=steps, steps=steps, loss=objective + penalty)
             progress(replace(at_step, metrics=metrics, done=at.done + epoch * steps))
+            next_look = time.perf_counter() + SECONDS_BETWEEN_LOOKS
 
     end = {} if recipe.final is None else _read(recipe.final, trainee.model)
     return SeedResult(
