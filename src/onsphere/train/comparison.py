@@ -301,9 +301,11 @@ def _fabric(accelerator: str, devices: int | str, precision: Any, strategy: str 
     from lightning.fabric import Fabric
     from lightning.fabric.strategies.model_parallel import ModelParallelStrategy
 
-    if devices == "auto":
-        processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # torchrun sets it
-        devices, num_nodes = processes, int(os.environ.get("WORLD_SIZE", num_nodes)) // processes
+    if devices == "auto" and "LOCAL_WORLD_SIZE" in os.environ:  # torchrun sets these
+        devices = int(os.environ["LOCAL_WORLD_SIZE"])
+        num_nodes = int(os.environ["WORLD_SIZE"]) // devices
+    elif devices == "auto":
+        devices = 1
     if strategy == "fsdp":
         # Fabric's own "fsdp" flattens weights, and a regularizer could not see its neurons any more.
         strategy = ModelParallelStrategy(_shard, int(devices) * num_nodes, tensor_parallel_size=1)
