@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import inspect
+import itertools
 import os
 import re
 import sys
@@ -100,6 +101,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Mistake as mistake:
         print(f"onsphere: {mistake}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:  # before or after training; during it _train shows what is done
+        print("onsphere: interrupted", file=sys.stderr)
+        return 130
     except ModuleNotFoundError as error:
         hint = f"needs the package {error.name!r}: pip install 'onsphere[train,vision]'"
         print(f"onsphere: {command} {hint}", file=sys.stderr)
@@ -127,7 +131,8 @@ def compare(argv: Sequence[str]) -> int:
             "coefficients that differ from the paper's: --coefficients.mma 0.1, or row: value in YAML",
         ),
     }
-    options, settings = _options(f"compare {setting}", comparison.recipe, argv, extra, skip={"row", "coefficient"})
+    skip = {"row", "coefficient"}  # instead of these there are rows and coefficients
+    options, settings = _options(f"compare {setting}", comparison.recipe, argv, extra, skip)
     return _train(lambda: recipes.compare(comparison, **settings), options)
 
 
@@ -140,7 +145,7 @@ def train(argv: Sequence[str]) -> int:
         print(f"usage: onsphere train RECIPE ...\n\nrecipes: {names}\nsettings: onsphere train RECIPE --help")
         return 0 if argv else 2
     recipe = pick("recipe", argv[0], recipes.RECIPES)
-    options, settings = _options(f"train {argv[0]}", recipe, argv[1:])
+    options, settings = _options(f"train {argv[0]}", argv[0], argv[1:])
     return _train(lambda: [recipe(**settings)], options)
 
 
@@ -164,7 +169,7 @@ OURS = {"recipes", "folder", "progress"}  # arguments of run() that come from he
 
 def _options(
     command: str,
-    recipe: Callable[..., Recipe],
+    name: str,
     argv: Sequence[str],
     extra: Mapping[str, tuple[Any, Any, str]] = types.MappingProxyType({}),
     skip: Iterable[str | int] = (),
@@ -172,7 +177,9 @@ def _options(
     """Parse argv: all options, and of these the ones that the recipe takes."""
     from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
 
-    settings_of_run = _with_words()
+    from onsphere.recipes import RECIPES, THREADS
+
+    recipe, settings_of_run = RECIPES[name], _with_words()
 
     class Format(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
         def _expand_help(self, action: argparse.Action) -> str:
@@ -187,8 +194,8 @@ def _options(
         allow_abbrev=False,
     )
     parser.add_argument("--config", action="config", help="YAML file with any of the options below.")
-    for name, (hint, default, text) in extra.items():
-        parser.add_argument(f"--{name}", type=hint, default=default, help=text)
+    for option, (hint, default, text) in extra.items():
+        parser.add_argument(f"--{option}", type=hint, default=default, help=text)
     group = parser.add_argument_group("settings of the recipe")
     of_recipe = group.add_function_arguments(recipe, as_group=False, skip={*skip})
     group = parser.add_argument_group("settings of the run")
@@ -196,10 +203,11 @@ def _options(
     group.add_argument(
         "--folder",
         type=Path | None,
-        help="where result.json and report.html go; null for runs/NAME, or the first of runs/NAME-2, runs/NAME-3, ... "
-        "where there is no result yet",
+        help="where result.json and report.html go; null for the first of runs/NAME, runs/NAME-2, runs/NAME-3, ... "
+        "that does not exist yet",
     )
-    group.add_argument("--overwrite", action="store_true", help="replace a result that is there already")
+    group.add_argument("--overwrite", action="store_true", help="replace the result in --folder or runs/NAME")
+    parser.set_defaults(threads=THREADS.get(name))
     try:
         options = parser.parse_args(argv)
     except ArgumentError as error:
@@ -288,14 +296,17 @@ def _words(hint: Any) -> str:
 def _train(build: Callable[[], Sequence[Recipe]], options: Namespace) -> int:
     from rich.console import Console
 
+    from onsphere import report  # noqa: F401 - what it needs had better be missing now than after the training
     from onsphere.train import NonFiniteLoss, run
 
     recipes = _or_mistake(build)
-    _or_mistake(recipes[0].data)  # a missing folder is better told before the bar is drawn
-    folder = _folder(Path("runs") / recipes[0].name, options.folder, options.overwrite)
+    with Console(stderr=True).status("reading the data"):
+        _or_mistake(recipes[0].data)
     settings = {name: options[name] for name in inspect.signature(run).parameters if name not in OURS}
     # Under torchrun, and in the processes that Fabric starts, only the first one draws and writes.
     first = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+    folder = _folder(Path("runs") / recipes[0].name, options.folder, options.overwrite, claim=first)
+    before = _stamp(folder)
     screen = Screen(Console(stderr=True, quiet=not first))
     code, ending = 0, ""
     try:
@@ -310,10 +321,16 @@ def _train(build: Callable[[], Sequence[Recipe]], options: Namespace) -> int:
         if screen.phase or not (isinstance(error, ValueError) or _origin(error).startswith("lightning.")):
             raise
         raise Mistake(str(error)) from error
+    finally:
+        if first and _stamp(folder) is None and not any(folder.iterdir()):
+            folder.rmdir()
     if first:
         if ending:
             print(f"onsphere: {ending}", file=sys.stderr)
-        _show(folder)
+        if _stamp(folder) == before:
+            print("no seed was finished, so there is no result")
+        else:
+            _show(folder)
     return code
 
 
@@ -331,21 +348,29 @@ def _origin(error: BaseException) -> str:
     return str(frame.f_globals["__name__"])
 
 
-def _folder(usual: Path, given: Path | None, overwrite: bool) -> Path:
-    """Where results go: a finished or partial result is replaced only with --overwrite."""
+def _folder(usual: Path, given: Path | None, overwrite: bool, claim: bool) -> Path:
+    """Where results go: a result that is there, finished or not, is replaced only if that was asked for."""
+    if given is not None or overwrite:
+        folder = given or usual
+        if _stamp(folder) is not None and not overwrite:
+            raise Mistake(f"{folder} has a result already: give another --folder, or --overwrite to replace it")
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+    for number in itertools.count(1):
+        folder = usual if number == 1 else usual.with_name(f"{usual.name}-{number}")
+        try:
+            if claim:  # making it keeps out another run that starts at the same time
+                folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            continue
+    raise AssertionError
 
-    def taken(folder: Path) -> bool:
-        return (folder / "result.json").exists() and not overwrite
 
-    if given is not None:
-        if taken(given):
-            raise Mistake(f"{given} has a result already: give another --folder, or --overwrite to replace it")
-        return given
-    folder, number = usual, 1
-    while taken(folder):
-        number += 1
-        folder = usual.with_name(f"{usual.name}-{number}")
-    return folder
+def _stamp(folder: Path) -> int | None:
+    """Changes when a result is written to the folder; None where there is none."""
+    path = folder / "result.json"
+    return path.stat().st_mtime_ns if path.exists() else None
 
 
 def _show(folder: Path) -> None:
@@ -354,9 +379,6 @@ def _show(folder: Path) -> None:
 
     from onsphere import report
 
-    if not (folder / "result.json").exists():
-        print("no seed was finished, so there is no result")
-        return
     result = report.load(folder)
     report.write_html(result, folder / "report.html")
     # A file or a pipe has no width of its own; wide enough there for one line a row.
@@ -400,16 +422,17 @@ class Screen:
             self.bar.add_task(now.phase, total=now.total)
         if self.live:
             from rich.console import Group
+            from rich.text import Text
 
             self.bar.update(self.bar.task_ids[0], completed=now.done, total=now.total)
-            self.live.update(Group(self.bar, _status(now)))
+            self.live.update(Group(self.bar, Text(_status(now))))
             return
         seconds, twentieth = time.monotonic(), 20 * now.done // now.total
         if twentieth > self.twentieth or seconds - self.said > self.patience:
             self.said, self.twentieth = seconds, twentieth
             left = timedelta(seconds=round((seconds - self.since) * (now.total / max(now.done, 1) - 1)))
             line = f"{now.done / now.total:4.0%}  {left} left  {_status(now)}"
-            self.console.print(line, highlight=False, soft_wrap=True)
+            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _status(now: Progress) -> str:

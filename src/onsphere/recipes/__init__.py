@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from onsphere.recipes.mma import ROWS, table3_cifar100, table3_digits
 from onsphere.train import Recipe
 
-__all__ = ["COMPARISONS", "RECIPES", "Comparison", "compare", "table3_cifar100", "table3_digits"]
+__all__ = ["COMPARISONS", "RECIPES", "THREADS", "Comparison", "compare", "table3_cifar100", "table3_digits"]
 
 
 @dataclass(frozen=True)
@@ -14,11 +14,11 @@ class Comparison:
     """Rows that `onsphere compare` trains side by side.
 
     Args:
-        recipe: makes the recipe of a row; it takes `row`, `coefficient` and its own settings.
+        recipe: name in RECIPES; the function takes `row`, `coefficient` and its own settings.
         rows: names of the rows in the order of the table, the one that costs are relative to first.
     """
 
-    recipe: Callable[..., Recipe]
+    recipe: str
     rows: tuple[str, ...]
 
 
@@ -27,9 +27,13 @@ RECIPES: Mapping[str, Callable[..., Recipe]] = {
     "table3-cifar100": table3_cifar100,
 }
 
+# Threads on a CPU, where torch's own choice is a bad one: on tiny tensors two threads are no faster than one, ten times
+# slower when another program runs, and they make numbers depend on the machine.
+THREADS: Mapping[str, int] = {"table3-digits": 1}
+
 COMPARISONS: Mapping[str, Comparison] = {
-    "digits": Comparison(table3_digits, tuple(ROWS)),
-    "cifar100": Comparison(table3_cifar100, tuple(ROWS)),
+    "digits": Comparison("table3-digits", tuple(ROWS)),
+    "cifar100": Comparison("table3-cifar100", tuple(ROWS)),
 }
 
 
@@ -60,4 +64,5 @@ def compare(
             raise ValueError(f"row {name!r} is none of {', '.join(known)}")
     if len(set(rows)) < len(rows) or not rows:
         raise ValueError(f"rows must be different ones of {', '.join(comparison.rows)}; given: {', '.join(rows)}")
-    return [comparison.recipe(row=row, coefficient=coefficients.get(row), **settings) for row in rows]
+    recipe = RECIPES[comparison.recipe]
+    return [recipe(row=row, coefficient=coefficients.get(row), **settings) for row in rows]
