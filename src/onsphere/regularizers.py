@@ -72,7 +72,7 @@ class Regularizer(nn.Module):
             names = ", ".join(layer.name for layer in candidates) or "none with at least two neurons"
             raise ValueError(f"no layer to regularize is left in {type(model).__name__}; its layers are: {names}")
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, labels: Tensor | None = None) -> Tensor:
         if labels is not None and not self.wants_labels:
             raise ValueError(f"{self.measure} takes no labels; a measure that does is MHE(data_dependent=True)")
@@ -115,7 +115,7 @@ class Regularizer(nn.Module):
     @overload
     def __add__(self, other: RegularizerSum) -> RegularizerSum: ...
     def __add__(self, other: object) -> RegularizerSum:
-        return RegularizerSum(self) + other  # type: ignore[operator]
+        return RegularizerSum(self) + other
 
     def extra_repr(self) -> str:
         names = [layer.name for layer in self.layers]

@@ -42,7 +42,7 @@ def normalize(x: Tensor, dim: int = -1) -> Tensor:
     # Dividing by the largest coordinate first keeps the squares of tiny and huge vectors inside the exponent range.
     largest = x.detach().abs().amax(dim, keepdim=True)
     zero = largest == 0
-    scaled = x / torch.where(zero, torch.ones_like(largest), largest)
+    scaled = x / torch.where(zero, torch.inf, largest)  # 0/inf = 0, and so is its gradient
     length = torch.where(zero, torch.ones_like(largest), torch.linalg.vector_norm(scaled, dim=dim, keepdim=True))
     return scaled / length
 

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from onsphere.diversity.energy_tiles import HypersphericalEnergy, Kernel
+from onsphere.diversity.energy_tiles import PairSum, RieszKernel
 
 Distance = Literal["euclidean", "angular"]
 
@@ -76,8 +76,8 @@ def mhe(
         weight = weight[chosen]
         weights = None if weights is None else weights[chosen.to(weights.device)]
     beta = None if weights is None else weights.detach().to(weight.device, torch.float64)
-    kernel = Kernel(float(s), distance == "angular", half_space)
-    value: Tensor = HypersphericalEnergy.apply(weight, kernel, beta, labels)  # type: ignore[no-untyped-call]
+    kernel = RieszKernel(float(s), distance == "angular", half_space)
+    value: Tensor = PairSum.apply(weight, kernel, beta, labels)  # type: ignore[no-untyped-call]
     return value
 
 

@@ -1,9 +1,9 @@
-"""The sum of f_s over all pairs of directions with its gradient, in one pass over tiles of the Gram matrix."""
+"""The sum of a kernel over all pairs of directions with its gradient, in one pass over tiles of the Gram matrix."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -20,21 +20,75 @@ _CLOSE_FLOAT32 = 0.95
 _CLOSE_FLOAT64 = 1 - 5e-5
 
 
+class Kernel(Protocol):
+    """What a pair of directions contributes, as a function of the cosine c between them."""
+
+    @property
+    def sees_opposite(self) -> bool:
+        """Whether cosines near -1 need as much care as those near 1."""
+
+    @property
+    def singular(self) -> bool:
+        """Whether it has no finite value where directions meet, so that close pairs need their differences."""
+
+    def factor(self, n: int) -> float:
+        """By what the sum over unordered pairs is multiplied."""
+
+    def constant(self, n: int, beta: Tensor | None) -> float:
+        """What is added to it."""
+
+    def tile(self, cosine: Tensor, product: Tensor | None, offset: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The value and its derivative by c for every entry.
+
+        ``product`` = b_i b_j and ``offset`` = (b_i - b_j)^2 where neurons are weighted.
+        """
+
+    def pair(self, seen: sphere.Pairs, product: Tensor | float, offset: Tensor | float) -> tuple[Tensor, Tensor]:
+        """The value and the force along the unit tangents for pairs known from their differences."""
+
+
 @dataclass(frozen=True)
-class Kernel:
-    """f_s of a distance, as a function of the cosine c of two directions, and its derivative by c."""
+class SquaredCosine:
+    """c^2: summed over unordered pairs, half the squared distance of the normalised Gram matrix from the identity."""
+
+    sees_opposite = True
+    singular = False
+
+    def factor(self, n: int) -> float:
+        return 1.0
+
+    def constant(self, n: int, beta: Tensor | None) -> float:
+        return 0.0
+
+    def tile(self, cosine: Tensor, product: Tensor | None, offset: Tensor | None) -> tuple[Tensor, Tensor]:
+        return cosine.square(), 2.0 * cosine
+
+    def pair(self, seen: sphere.Pairs, product: Tensor | float, offset: Tensor | float) -> tuple[Tensor, Tensor]:
+        return seen.angle.cos().square(), 2.0 * seen.angle.cos() * seen.sine
+
+
+@dataclass(frozen=True)
+class RieszKernel:
+    """f_s of the distance or the angle, for the vectors w or (half space) for {w, -w}."""
 
     s: float
     angular: bool
     half_space: bool
 
+    singular = True
+
     @property
     def sees_opposite(self) -> bool:
-        """Whether cosines near -1 need care, too."""
         return self.angular or self.half_space
 
+    def factor(self, n: int) -> float:
+        # An unordered pair stands for two ordered ones, and in half space for eight, four of each of two distances.
+        return 4.0 / (2 * n * (2 * n - 1)) if self.half_space else 2.0 / (n * (n - 1))
+
+    def constant(self, n: int, beta: Tensor | None) -> float:
+        return 2.0 * self._antipodes(n, beta) / (2 * n * (2 * n - 1)) if self.half_space else 0.0
+
     def tile(self, cosine: Tensor, product: Tensor | None, offset: Tensor | None) -> tuple[Tensor, Tensor]:
-        """f and df/dc of every entry; ``product`` = b_i b_j, ``offset`` = (b_i - b_j)^2 where neurons are weighted."""
         if self.angular:
             theta = cosine.acos()
             value, slope = self._power(theta, -self.s - 1)
@@ -69,7 +123,6 @@ class Kernel:
         return slope * distance, slope.mul(self.s)
 
     def pair(self, seen: sphere.Pairs, product: Tensor | float, offset: Tensor | float) -> tuple[Tensor, Tensor]:
-        """f and the force along the unit tangents for pairs known from their differences."""
         if self.angular:
             value, force = self._floored(seen.angle)
             if self.half_space:
@@ -89,7 +142,7 @@ class Kernel:
         value, slope = self._power(distance.clamp_min(FLOOR), -self.s - 1)
         return value, torch.where(distance < FLOOR, 0.0, slope)
 
-    def antipodes(self, beta: Tensor | None, n: int) -> float:
+    def _antipodes(self, n: int, beta: Tensor | None) -> float:
         """Sum over the neurons of f of the distance between a neuron and its own mirror image."""
         if self.angular:
             distance = torch.full((n,), torch.pi, dtype=torch.float64)
@@ -169,7 +222,7 @@ def _add_tile(
         if own is not None:
             cosine[own] = 0.0
     close = None
-    if exact and _extreme(cosine, _CLOSE_FLOAT64, kernel.sees_opposite):
+    if exact and kernel.singular and _extreme(cosine, _CLOSE_FLOAT64, kernel.sees_opposite):
         size = cosine.abs() if kernel.sees_opposite else cosine
         close = (size > _CLOSE_FLOAT64).nonzero(as_tuple=True)
         cosine[close] = 0.0
@@ -249,7 +302,7 @@ def _add_close(
             total.gradient.index_add_(0, second, (force * seen.at_v).to(total.gradient.dtype))
 
 
-class HypersphericalEnergy(torch.autograd.Function):
+class PairSum(torch.autograd.Function):
     """The energy, with its gradient accumulated in the forward pass."""
 
     @staticmethod
@@ -264,18 +317,12 @@ class HypersphericalEnergy(torch.autograd.Function):
             if beta is not None and rows.kept is not None:
                 beta = beta[rows.kept]
             chosen = share = None
+            factor, constant = kernel.factor(n), kernel.constant(n, beta)
             if labels is not None:
                 chosen, share = _classes(labels, rows)
-            elif kernel.half_space:
-                factor = 4.0 / (2 * n * (2 * n - 1))
-            else:
-                factor = 2.0 / (n * (n - 1))
-            if labels is not None:
                 factor = 1.0
             value, gradient = _energy(rows, kernel, beta, chosen, share, ctx.needs_input_grad[0])
-            value = value * factor
-            if kernel.half_space:
-                value = value + 2.0 * kernel.antipodes(beta, n) / (2 * n * (2 * n - 1))
+            value = value * factor + constant
             if gradient is not None:
                 ctx.gradient = rows.gradient(gradient.mul_(factor), gradient.dtype)
             return value.to(rows.matrix.dtype)

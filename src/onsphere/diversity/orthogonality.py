@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from onsphere import sphere
+from onsphere.diversity.energy_tiles import PairSum, SquaredCosine
 
 
 class _GramPenalty(torch.autograd.Function):
@@ -66,10 +67,8 @@ def orthogonal(weight: Tensor) -> Tensor:
         >>> orthogonal(torch.tensor([[1.0, 0.0], [0.0, 5.0]]))
         tensor(0.)
     """
-    with torch.autocast(weight.device.type, enabled=False):
-        sphere.directions(weight)
-        # A zero row normalises to zero: its products are 0 and its diagonal entry is left out with the others.
-        return _penalty(sphere.normalize(weight), with_diagonal=False) / 2
+    value: Tensor = PairSum.apply(weight, SquaredCosine(), None, None)  # type: ignore[no-untyped-call]
+    return value
 
 
 def orthonormal(weight: Tensor) -> Tensor:

@@ -1,0 +1,10 @@
+import os
+
+import torch
+from hypothesis import HealthCheck, settings
+
+# The same examples on every machine: a red build is a change in the code, not in the dice.
+settings.register_profile("ci", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+torch.manual_seed(0)
