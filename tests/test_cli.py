@@ -12,8 +12,8 @@ import pytest
 import yaml
 from rich.console import Console
 
-from onsphere import cli
 from onsphere.cli import main
+from onsphere.cli.screen import Screen
 from onsphere.recipes import RECIPES
 from onsphere.train import Progress, run
 
@@ -219,8 +219,8 @@ def test_a_missing_package_is_named_with_how_to_get_it(
 # ------------------------------------------------------------------------------------------------ what goes wrong later
 
 
-def stop_in(seed_index: int) -> Callable[[cli.Screen, Progress], None]:
-    def look(self: cli.Screen, now: Progress) -> None:
+def stop_in(seed_index: int) -> Callable[[Screen, Progress], None]:
+    def look(self: Screen, now: Progress) -> None:
         if now.phase == "train" and now.seed_index == seed_index and now.row == "MMA":
             raise KeyboardInterrupt
 
@@ -230,7 +230,7 @@ def stop_in(seed_index: int) -> Callable[[cli.Screen, Progress], None]:
 def test_ctrl_c_keeps_and_shows_what_is_done(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(cli.Screen, "__call__", stop_in(1))
+    monkeypatch.setattr(Screen, "__call__", stop_in(1))
     assert main(["compare", "--rows", "[none,mma]", *FAST, "--seeds", "[1,2]"]) == 130
     out, err = capsys.readouterr()
     result = json.loads(Path("runs/table3-digits/result.json").read_text())
@@ -242,7 +242,7 @@ def test_ctrl_c_keeps_and_shows_what_is_done(
 
 
 def test_ctrl_c_before_anything_is_done(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(cli.Screen, "__call__", stop_in(0))
+    monkeypatch.setattr(Screen, "__call__", stop_in(0))
     assert main(["compare", "--rows", "[mma]", *FAST]) == 130
     assert "no result" in capsys.readouterr().out
     assert not Path("runs/table3-digits").exists()
@@ -255,7 +255,7 @@ def test_ctrl_c_does_not_show_an_older_result_as_this_one(
     assert main(one) == 0
     older = Path("mine/result.json").read_bytes()
     capsys.readouterr()
-    monkeypatch.setattr(cli.Screen, "__call__", stop_in(0))
+    monkeypatch.setattr(Screen, "__call__", stop_in(0))
     assert main([*one, "--overwrite"]) == 130
     assert capsys.readouterr().out == "no seed was finished, so there is no result\n"
     assert Path("mine/result.json").read_bytes() == older
@@ -274,7 +274,7 @@ def test_training_that_diverges_says_where(capsys: pytest.CaptureFixture[str]) -
 def test_the_bar_shows_row_seed_epoch_loss_and_accuracy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     terminal = Console(file=io.StringIO(), force_terminal=True, width=120)
-    with cli.Screen(terminal) as screen:
+    with Screen(terminal) as screen:
         screen(Progress("measure", "MMA", done=3, total=10))
         screen(Progress("train", "MMA", 4, 5, 223, 1, 5, 7, 40, 2, 5, 0.1234, {"top1": 91.25}, 50, 100))
     shown = terminal.file.getvalue()  # type: ignore[attr-defined]
@@ -284,7 +284,7 @@ def test_the_bar_shows_row_seed_epoch_loss_and_accuracy(monkeypatch: pytest.Monk
 
 def test_without_a_terminal_there_is_a_line_for_every_twentieth() -> None:
     pipe = Console(file=io.StringIO(), width=40)
-    with cli.Screen(pipe) as screen:
+    with Screen(pipe) as screen:
         for done in range(1, 1001):
             screen(Progress("train", "none", done=done, total=1000))
     lines = pipe.file.getvalue().splitlines()  # type: ignore[attr-defined]
