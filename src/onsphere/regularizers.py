@@ -72,8 +72,15 @@ class Regularizer(nn.Module):
             names = ", ".join(layer.name for layer in candidates) or "none with at least two neurons"
             raise ValueError(f"no layer to regularize is left in {type(model).__name__}; its layers are: {names}")
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, labels: Tensor | None = None) -> Tensor:
+        if torch.compiler.is_compiling():
+            # Searches and gathers that depend on the data are no work for a compiler. A decorator would say the same but
+            # import torch's compiler for everybody.
+            uncompiled: Tensor = torch.compiler.disable(self._total)(labels)  # type: ignore[no-untyped-call]
+            return uncompiled
+        return self._total(labels)
+
+    def _total(self, labels: Tensor | None) -> Tensor:
         if labels is not None and not self.wants_labels:
             raise ValueError(f"{self.measure} takes no labels; a measure that does is MHE(data_dependent=True)")
         values = [self._value(layer, labels) for layer in self.layers]

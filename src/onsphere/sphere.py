@@ -216,7 +216,9 @@ def nearest(rows: Rows) -> tuple[Tensor, Tensor]:
         if matrix.dtype != torch.float64:
             _nearest_in_float64(rows, close, best, index)
         # Below, 1 - cosine is under 5e-5: float64 leaves fewer than 11 digits of it and candidates may look alike.
-        _nearest_by_differences(rows, close[best[close] > 1 - 5e-5], index)
+        alike = close[best[close] > 1 - 5e-5]
+        if len(alike):
+            _nearest_by_differences(rows, alike, index)
     return index, best
 
 

@@ -24,16 +24,14 @@ class _NearestNeighbour(torch.autograd.Function):
             if rows.n < 2:
                 return rows.matrix.new_zeros(())
             index, cosine = sphere.nearest(rows)
-            cosine = cosine.double().clamp_(-1.0, 1.0)
             # Everywhere else the float32 cosine is good to 1e-6 rad; here angle and tangent come from differences.
             near = (cosine.abs() > sphere.NEAR).nonzero().squeeze(1)
-            theta = cosine.acos()
+            value = cosine.clamp(-1.0, 1.0).acos().neg_() if angular else cosine.clamp(-1.0, 1.0)
             if len(near):
-                pairs = sphere.pairs(rows, near, index[near])
-                theta[near] = pairs.angle
-                cosine[near] = pairs.angle.cos()
+                theta = sphere.pairs(rows, near, index[near]).angle
+                value[near] = (-theta if angular else theta.cos()).to(value.dtype)
             ctx.index, ctx.cosine, ctx.near = index, cosine, near
-            return (-theta if angular else cosine).mean().to(rows.matrix.dtype)
+            return value.mean()
 
     @staticmethod
     @once_differentiable
@@ -51,25 +49,32 @@ class _NearestNeighbour(torch.autograd.Function):
 def _gradient(
     rows: sphere.Rows, index: Tensor, cosine: Tensor, near: Tensor, angular: bool, grad_output: Tensor
 ) -> Tensor:
-    n, scale = rows.n, rows.inverse_norm.double()
-    share = grad_output.double() / n
+    n, scale = rows.n, rows.inverse_norm
+    share = grad_output / n
     # d cos_ij / d w_i = (w_j/||w_j|| - cos_ij w_i/||w_i||) / ||w_i||, and d theta = -d cos / sin theta.
-    by_cosine = share / (1 - cosine.square()).clamp_min(1e-300).sqrt() if angular else share.expand(n).clone()
-    by_cosine[near] = 0.0
-    diagonal = -by_cosine * cosine * scale.square()
-    diagonal = diagonal.index_add(0, index, -by_cosine * cosine * scale[index].square())
-    across = by_cosine * scale * scale[index]
+    by_cosine = share * (1 - cosine.square()).rsqrt_() if angular else share.expand(n)
+    if len(near):
+        by_cosine = by_cosine.index_fill(0, near, 0.0)
+    other = scale[index]
+    along, across = by_cosine * cosine, by_cosine * scale * other
+    diagonal = (along * scale.square()).index_add_(0, index, along * other.square()).neg_()
     every = torch.arange(n, device=index.device)
     places = torch.stack([torch.cat([every, every, index]), torch.cat([every, index, every])])
-    values = torch.cat([diagonal, across, across]).to(rows.matrix.dtype)
+    values = torch.cat([diagonal, across, across])
     gradient: Tensor = torch.sparse_coo_tensor(places, values, (n, n), check_invariants=False) @ rows.matrix
+    if len(near):
+        _add_near(gradient, rows, index, near, angular, share)
+    return gradient
+
+
+def _add_near(gradient: Tensor, rows: sphere.Rows, index: Tensor, near: Tensor, angular: bool, share: Tensor) -> None:
+    """The pairs whose tangents only differences can tell."""
     for part in torch.split(near, max(1, (1 << 20) // rows.matrix.shape[1])):
         other = index[part]
         pairs = sphere.pairs(rows, part, other)
         push = share.expand(len(part)) if angular else share * pairs.sine
-        gradient.index_add_(0, part, (push * scale[part]).unsqueeze(1).mul(pairs.at_u).to(gradient.dtype))
-        gradient.index_add_(0, other, (push * scale[other]).unsqueeze(1).mul(pairs.at_v).to(gradient.dtype))
-    return gradient
+        gradient.index_add_(0, part, ((push * rows.inverse_norm[part])[:, None] * pairs.at_u).to(gradient.dtype))
+        gradient.index_add_(0, other, ((push * rows.inverse_norm[other])[:, None] * pairs.at_v).to(gradient.dtype))
 
 
 def mma(weight: Tensor) -> Tensor:

@@ -80,7 +80,7 @@ def measure_rows(
         # The step makes its gradients anew, and so counts them: freeing old ones is an event the profiler cannot size.
         trainee.optimizer.zero_grad(set_to_none=True)
         held = _held_bytes(trainee, batch)
-        peaks.append(held + _peak_bytes(fabric.device, functools.partial(step, row, batch)))
+        peaks.append(held + peak_bytes(fabric.device, functools.partial(step, row, batch)))
     return tuple(
         Cost(seconds, peak, seconds / medians[0], peak / peaks[0], rounds)
         for seconds, peak in zip(medians, peaks, strict=True)
@@ -100,7 +100,7 @@ def _held_bytes(trainee: Trainee, batch: tuple[Tensor, Tensor, float]) -> int:
     return sum({tensor.data_ptr(): tensor.numel() * tensor.element_size() for tensor in tensors}.values())
 
 
-def _peak_bytes(device: torch.device, step: Callable[[], object]) -> int:
+def peak_bytes(device: torch.device, step: Callable[[], object]) -> int:
     """The most that torch's allocator has handed out at any moment of a step, above its level before it."""
     if device.type == "cuda":
         _wait(device)

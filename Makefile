@@ -1,0 +1,45 @@
+# Needs python >= 3.11 with pip, git and make. Everything is installed into .venv, nothing elsewhere.
+# PYTHON picks another interpreter, PIP_ARGS goes to pip, for example to fetch the CPU build of torch on Linux:
+#   make setup PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+PYTHON ?= python3
+PIP_ARGS ?=
+BIN := .venv/bin
+
+.PHONY: setup demo test check bench docs clean
+
+setup: .venv/ready
+
+.venv/ready: constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "onsphere needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make setup PYTHON=python3.11"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@# torch first and alone: with its version fixed nothing later can pull another build.
+	$(BIN)/python -m pip install --disable-pip-version-check -q $(PIP_ARGS) -c constraints.txt torch
+	$(BIN)/python -m pip install --disable-pip-version-check -q $(PIP_ARGS) -c constraints.txt -e ".[dev]"
+	@touch $@
+
+demo: setup
+	$(BIN)/onsphere compare
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest --doctest-modules src/onsphere
+	$(BIN)/python -m pytest tests/test_readme.py
+	$(BIN)/python -m onsphere.report --check README.md
+
+bench: setup
+	$(BIN)/python benchmarks/diversity.py
+	$(BIN)/python -m onsphere.report README.md
+
+docs: setup
+	$(BIN)/python -m onsphere.report --picture results/table3-digits.json docs/demo.svg
+	$(BIN)/python -m onsphere.report README.md
+
+clean:
+	rm -rf .venv build dist .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,266 @@
+"""Time and memory of the diversity measures against the published way of computing them: python benchmarks/diversity.py
+
+Forward and backward, float32, one thread. Ours and theirs alternate within one run; the numbers are medians of CPU time,
+which a noisy machine disturbs least, and the ratio is between those medians. Memory is the most that torch's allocator
+has handed out at any moment above its level before (the weight and its gradient exist already and are not counted).
+Writes results/benchmarks/diversity.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import onsphere as osp
+from onsphere.models import vgg19_bn
+from onsphere.train.cost import peak_bytes
+
+Step = Callable[[], object]
+ROOT = Path(__file__).resolve().parent.parent
+
+
+# --- the peers ------------------------------------------------------------------------------------------------------
+
+
+def published_mma(weight: Tensor) -> Tensor:
+    """As the MMA paper's code computes it: all of the normalised Gram matrix, differentiated by autograd."""
+    unit = F.normalize(weight.flatten(1))
+    gram = unit @ unit.T
+    gram = gram - 2.0 * gram.diagonal().diag()
+    return -gram.max(1).values.clamp(-0.99999, 0.99999).acos().mean()
+
+
+def gram_mhe(weight: Tensor, s: float = 2.0) -> Tensor:
+    """A fair autograd version: distances from the Gram matrix, not from n^2 differences."""
+    unit = F.normalize(weight.flatten(1))
+    n = len(unit)
+    squared = 2 - 2 * (unit @ unit.T)
+    energy = -0.5 * squared.clamp_min(1e-12).log() if s == 0 else squared.clamp_min(1e-12).pow(-s / 2)
+    return energy.masked_fill(torch.eye(n, dtype=torch.bool), 0.0).sum() / (n * (n - 1))
+
+
+def gram_orthogonal(weight: Tensor) -> Tensor:
+    """Eq. 14 as it stands."""
+    unit = F.normalize(weight.flatten(1))
+    return (unit @ unit.T - torch.eye(len(unit))).square().sum() / 2
+
+
+# --- measuring ------------------------------------------------------------------------------------------------------
+
+
+def medians(steps: list[Step], rounds: int) -> list[float]:
+    """Milliseconds of CPU time of each step, taken in turn."""
+    for step in steps:
+        step()
+    taken: list[list[float]] = [[] for _ in steps]
+    for _ in range(rounds):
+        for place, step in enumerate(steps):
+            start = time.process_time()
+            step()
+            taken[place].append(1e3 * (time.process_time() - start))
+    return [statistics.median(each) for each in taken]
+
+
+def forward_backward(measure: Callable[[Tensor], Tensor], *weights: Tensor) -> Step:
+    """Sum over the weights as a regularizer does it, one backward pass for all."""
+
+    def step() -> None:
+        total = sum((measure(weight.flatten(1)) for weight in weights), torch.zeros(()))
+        total.backward()
+
+    return step
+
+
+def parameter(n: int, d: int) -> Tensor:
+    weight = torch.randn(n, d, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    weight.grad = torch.zeros_like(weight)
+    return weight
+
+
+def compare(
+    what: str,
+    ours: Step,
+    theirs: Step,
+    peer: str,
+    rounds: int,
+    target: float | None = None,
+    memory: bool = True,
+    memory_target: float | None = None,
+) -> dict[str, object]:
+    ours_ms, theirs_ms = medians([ours, theirs], rounds)
+    row: dict[str, object] = {
+        "what": what,
+        "peer": peer,
+        "ours_ms": round(ours_ms, 3),
+        "theirs_ms": round(theirs_ms, 3),
+        "ratio": round(ours_ms / theirs_ms, 4),
+        "target": target,
+        "ours_bytes": None,
+        "theirs_bytes": None,
+        "memory_ratio": None,
+        "memory_target": memory_target,
+    }
+    if memory:
+        cpu = torch.device("cpu")
+        row["ours_bytes"], row["theirs_bytes"] = peak_bytes(cpu, ours), peak_bytes(cpu, theirs)
+        row["memory_ratio"] = round(row["ours_bytes"] / row["theirs_bytes"], 4)  # type: ignore[operator]
+    print(
+        f"{what:58s} {ours_ms:10.2f} ms {theirs_ms:10.2f} ms  {row['ratio']!s:>7} (target {target})"
+        f"  memory {row['memory_ratio']} (target {memory_target})",
+        flush=True,
+    )
+    return row
+
+
+def vgg(rounds: int) -> list[dict[str, object]]:
+    model = vgg19_bn(100)
+    weights = [layer.module.weight for layer in osp.where.layers(model)]
+    for weight in weights:
+        weight.grad = torch.zeros_like(weight)
+    images, labels = torch.randn(128, 3, 32, 32), torch.randint(0, 100, (128,))
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
+
+    def training_step() -> None:
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(images), labels).backward()
+        optimizer.step()
+
+    regularizer = osp.Regularizer(model, osp.MMA(), 0.07)
+
+    def regularize() -> None:
+        regularizer().backward()
+
+    literal = forward_backward(published_mma, *weights)
+    rows = [
+        compare("MMA, all VGG19-BN layers", regularize, literal, "published code", 3 * rounds, 0.25, memory_target=0.5),
+        compare("MMA, of a VGG19-BN step (batch 128)", regularize, training_step, "the step", rounds, 0.08, False),
+        compare("(published MMA code, of the same step)", literal, training_step, "the step", rounds, None, False),
+    ]
+    orthogonal = osp.Regularizer(model, osp.Orthogonal(), 1e-4)
+    literal = forward_backward(gram_orthogonal, *weights)
+    rows.append(
+        compare("orthogonal, all VGG19-BN layers", lambda: orthogonal().backward(), literal, "Gram autograd", rounds)
+    )
+    mhe = osp.Regularizer(model, osp.MHE(2.0), 1.0)
+    literal = forward_backward(gram_mhe, *weights)
+    rows.append(compare("MHE s=2, all VGG19-BN layers", lambda: mhe().backward(), literal, "Gram autograd", rounds))
+    return rows
+
+
+def layers(rounds: int, large: bool) -> list[dict[str, object]]:
+    rows = []
+    weight = parameter(10575, 512)
+    rows.append(
+        compare(
+            "MMA, n = 10575, d = 512",
+            forward_backward(osp.functional.mma, weight),
+            forward_backward(published_mma, weight),
+            "published code",
+            max(2, rounds // 2),
+            0.15,
+            memory_target=0.1,
+        )
+    )
+    for n, d, target, memory_target in ((512, 4608, 0.7, None), (512, 512, 0.7, None), (4096, 512, 0.35, 0.15)):
+        weight = parameter(n, d)
+        for s in (2.0, 0.0):
+            ours = forward_backward(lambda w, s=s: osp.functional.mhe(w, s), weight)  # type: ignore[misc]
+            theirs = forward_backward(lambda w, s=s: gram_mhe(w, s), weight)  # type: ignore[misc]
+            count = 3 * rounds if n < 1000 else rounds
+            rows.append(
+                compare(
+                    f"MHE s={s:g}, n = {n}, d = {d}", ours, theirs, "Gram autograd", count, target, True, memory_target
+                )
+            )
+        full = forward_backward(osp.functional.mhe, weight)
+        half = forward_backward(lambda w: osp.functional.mhe(w, half_space=True), weight)
+        rows.append(
+            compare(f"MHE s=2 half space, n = {n}, d = {d}", half, full, "full space", 3 * rounds, 1.2, memory=True)
+        )
+    if large:
+        rows.append(_largest())
+    return rows
+
+
+def _largest() -> dict[str, object]:
+    weight = parameter(85742, 512)
+    step = forward_backward(osp.functional.mma, weight)
+    start = time.process_time()
+    used = peak_bytes(torch.device("cpu"), step)
+    milliseconds = 1e3 * (time.process_time() - start)
+    print(f"MMA, n = 85742, d = 512: {milliseconds / 1e3:.0f} s, {used / 2**20:.0f} MiB extra", flush=True)
+    return {
+        "what": "MMA, n = 85742, d = 512 (once)",
+        "peer": "1 GiB of memory",
+        "ours_ms": round(milliseconds, 1),
+        "theirs_ms": None,
+        "ratio": None,
+        "target": None,
+        "ours_bytes": used,
+        "theirs_bytes": 2**30,
+        "memory_ratio": round(used / 2**30, 4),
+        "memory_target": 1.0,
+    }
+
+
+def machine() -> dict[str, object]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        processor = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        processor = platform.processor()
+    return {
+        "processor": processor,
+        "cores": os.cpu_count(),
+        "platform": platform.platform(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "python": platform.python_version(),
+    }
+
+
+def commit() -> str | None:
+    try:
+        done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
+    except OSError:
+        return None
+    return done.stdout.strip() or None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7, help="timings of each step (default 7)")
+    parser.add_argument("--skip-largest", action="store_true", help="leave out n = 85742, which takes minutes")
+    parser.add_argument("--out", type=Path, default=ROOT / "results" / "benchmarks" / "diversity.json")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    rows = vgg(arguments.rounds) + layers(arguments.rounds, not arguments.skip_largest)
+    result = {
+        "machine": machine(),
+        "date": datetime.now(UTC).date().isoformat(),
+        "commit": commit(),
+        "torch": torch.__version__,
+        "threads": 1,
+        "rows": rows,
+    }
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = arguments.out.with_suffix(".tmp")
+    temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(arguments.out)
+    print(f"written to {arguments.out}")
+
+
+if __name__ == "__main__":
+    main()
