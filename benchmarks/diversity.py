@@ -1,8 +1,11 @@
-"""Time and memory of the diversity measures against the published way of computing them: python benchmarks/diversity.py
+"""Time and memory of the diversity measures against the published way of computing them.
 
-Forward and backward, float32, one thread. Ours and theirs alternate within one run; the numbers are medians of CPU time,
-which a noisy machine disturbs least, and the ratio is between those medians. Memory is the most that torch's allocator
-has handed out at any moment above its level before (the weight and its gradient exist already and are not counted).
+    python benchmarks/diversity.py
+
+Forward and backward, float32, one thread. Ours and theirs alternate within one run; the numbers are medians of CPU
+time, which a noisy machine disturbs least, and the ratio is between those medians. Memory is the most that torch's
+allocator has handed out at any moment above its level before (the weight and its gradient exist already and are not
+counted).
 Writes results/benchmarks/diversity.json.
 """
 

@@ -74,8 +74,8 @@ class Regularizer(nn.Module):
 
     def forward(self, labels: Tensor | None = None) -> Tensor:
         if torch.compiler.is_compiling():
-            # Searches and gathers that depend on the data are no work for a compiler. A decorator would say the same but
-            # import torch's compiler for everybody.
+            # Searches and gathers that depend on the data are no work for a compiler. A decorator would say the same
+            # but import torch's compiler for everybody.
             uncompiled: Tensor = torch.compiler.disable(self._total)(labels)  # type: ignore[no-untyped-call]
             return uncompiled
         return self._total(labels)
