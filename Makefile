@@ -29,8 +29,7 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest --doctest-modules src/onsphere
-	$(BIN)/python -m pytest tests/test_readme.py
+	$(BIN)/python -m pytest --doctest-modules src/onsphere tests
 	$(BIN)/python -m onsphere.report --check README.md
 
 bench: setup
