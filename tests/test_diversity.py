@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import known
 import onsphere as osp
 import reference
-from onsphere import functional
+from onsphere import functional, sphere
 
 Function = Callable[[Tensor], Tensor]
 
@@ -371,6 +371,23 @@ def test_a_gradient_can_be_taken_twice_from_one_graph() -> None:
         assert torch.equal(first, second)
 
 
+@named([*NEAREST, *ENERGIES, ORTHOGONALITY[0]])
+def test_a_device_without_float64_gets_float32_answers(
+    fast: Function, literal: Function, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sphere, "finest", lambda device: torch.float32)
+    for kind in KINDS:
+        weight = draw(kind, 1, torch.float32)
+        value, gradient = value_and_gradient(fast, weight)
+        assert value.isfinite()
+        assert gradient.isfinite().all()
+    weight = draw("random", 1, torch.float32)
+    value, gradient = value_and_gradient(fast, weight)
+    true_value, true_gradient = value_and_gradient(literal, weight.double())
+    assert relative(value, true_value) < 1e-5
+    assert relative(gradient, true_gradient) < 1e-4
+
+
 # --- the forms of MHE -----------------------------------------------------------------------------------------------
 
 
@@ -497,11 +514,11 @@ def test_srip_rises_to_the_spectral_norm() -> None:
 )
 def test_minimising_a_measure_spreads_the_neurons(measure: nn.Module) -> None:
     weight = nn.Parameter(torch.randn(6, 4, generator=torch.Generator().manual_seed(1)))
-    before, angle = float(measure(weight)), osp.diagnostics.minimum_angle(weight)
+    before, angle = measure(weight).item(), osp.diagnostics.minimum_angle(weight)
     optimizer = torch.optim.SGD([weight], lr=0.3)
     for _ in range(100):
         optimizer.zero_grad()
         measure(weight).backward()
         optimizer.step()
-    assert float(measure(weight)) < before
+    assert measure(weight).item() < before
     assert osp.diagnostics.minimum_angle(weight) > angle

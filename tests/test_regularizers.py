@@ -270,7 +270,7 @@ def test_it_follows_a_deep_copy_together_with_its_model() -> None:
     twin = copy.deepcopy(pair)
     with torch.no_grad():
         twin["model"][0].weight.normal_()
-    assert float(twin["regularizer"]()) != float(pair["regularizer"]())
+    assert twin["regularizer"]().item() != pair["regularizer"]().item()
 
 
 def test_autocast_around_the_training_step_changes_nothing() -> None:

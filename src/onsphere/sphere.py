@@ -23,6 +23,16 @@ class NonFiniteWeightError(ValueError):
     """A weight holds NaN or an infinity, so it has no direction."""
 
 
+def finest(device: torch.device) -> torch.dtype:
+    """The finest floating point that a device has: float64, but float32 on Apple's GPUs, where close pairs lose digits.
+
+    Example:
+        >>> finest(torch.device("cpu"))
+        torch.float64
+    """
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 def normalize(x: Tensor, dim: int = -1) -> Tensor:
     r"""Project vectors onto the unit sphere, ``x / ||x||``; a zero vector stays zero and gets a zero gradient.
 
@@ -91,7 +101,9 @@ def uniform(n: int, d: int, *, generator: torch.Generator | None = None, dtype: 
     """
     if n < 1 or d < 1:
         raise ValueError(f"n and d must be at least 1, got n={n}, d={d}")
-    return normalize(torch.randn(n, d, generator=generator, dtype=torch.float64)).to(dtype)
+    device = None if generator is None else generator.device
+    gaussian = torch.randn(n, d, generator=generator, dtype=torch.float64, device=device)
+    return normalize(gaussian).to(dtype)
 
 
 @dataclass(frozen=True)
@@ -116,9 +128,9 @@ class Rows:
     def n(self) -> int:
         return self.matrix.shape[0]
 
-    def unit(self, index: Tensor | slice, dtype: torch.dtype = torch.float64) -> Tensor:
-        """The chosen rows as unit vectors, normalised in ``dtype``."""
-        rows = self.matrix[index].to(dtype)
+    def unit(self, index: Tensor | slice) -> Tensor:
+        """The chosen rows as unit vectors in float64."""
+        rows = self.matrix[index].to(finest(self.matrix.device))
         norm: Tensor = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
         return rows / norm
 
@@ -213,7 +225,7 @@ def nearest(rows: Rows) -> tuple[Tensor, Tensor]:
         best, index = _half_gram_maxima(matrix, scale)
     close = (best > NEAR).nonzero().squeeze(1)
     if len(close):
-        if matrix.dtype != torch.float64:
+        if matrix.dtype != finest(matrix.device):
             _nearest_in_float64(rows, close, best, index)
         # Below, 1 - cosine is under 5e-5: float64 leaves fewer than 11 digits of it and candidates may look alike.
         alike = close[best[close] > 1 - 5e-5]
@@ -357,10 +369,10 @@ def _unit_or_zero(x: Tensor) -> Tensor:
 
 
 def _fixed_tangent(u: Tensor, i: Tensor, j: Tensor) -> Tensor:
-    low, high = torch.minimum(i, j).double(), torch.maximum(i, j).double()
+    low, high = torch.minimum(i, j).to(u.dtype), torch.maximum(i, j).to(u.dtype)
     # Irrational steps, so that no two pairs agree.
     phase = (low * 0.7548776662466927 + high * 0.5698402909980532 + 0.3)[:, None]
-    steps = torch.arange(1, u.shape[1] + 1, dtype=torch.float64, device=u.device)
+    steps = torch.arange(1, u.shape[1] + 1, dtype=u.dtype, device=u.device)
     wave = torch.cos(steps * phase + steps.square())
     tangent = wave - (wave * u).sum(1, keepdim=True) * u
     return _unit_or_zero(tangent) * torch.where(i < j, 1.0, -1.0).to(u)[:, None]

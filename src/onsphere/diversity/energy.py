@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from onsphere import sphere
 from onsphere.diversity.energy_tiles import PairSum, RieszKernel
 
 Distance = Literal["euclidean", "angular"]
@@ -75,7 +76,7 @@ def mhe(
         chosen = _draw(weight.shape[0], batch, generator).to(weight.device)
         weight = weight[chosen]
         weights = None if weights is None else weights[chosen.to(weights.device)]
-    beta = None if weights is None else weights.detach().to(weight.device, torch.float64)
+    beta = None if weights is None else weights.detach().to(weight.device).to(sphere.finest(weight.device))
     kernel = RieszKernel(float(s), distance == "angular", half_space)
     value: Tensor = PairSum.apply(weight, kernel, beta, labels)  # type: ignore[no-untyped-call]
     return value

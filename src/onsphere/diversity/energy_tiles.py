@@ -176,7 +176,7 @@ def _energy(
     matrix, n = rows.matrix, rows.n
     high, wide = sphere.tile_shape(n, matrix.device)
     total = _Sum(
-        torch.zeros((), dtype=torch.float64, device=matrix.device),
+        torch.zeros((), dtype=sphere.finest(matrix.device), device=matrix.device),
         torch.zeros_like(matrix) if grad else None,
         torch.zeros_like(rows.inverse_norm),
     )
@@ -215,7 +215,7 @@ def _add_tile(
     cosine = (matrix[i] @ matrix[j].T).mul_(scale[j]).mul_(scale[i][:, None])
     if own is not None:
         cosine[own] = 0.0
-    exact = cosine.dtype == torch.float64
+    exact = cosine.dtype == sphere.finest(cosine.device)
     if not exact and _extreme(cosine, _CLOSE_FLOAT32, kernel.sees_opposite):
         exact = True
         cosine = rows.unit(i) @ rows.unit(j).T
@@ -242,12 +242,12 @@ def _add_tile(
     if share is None and own is not None:
         square = cosine.shape[0]
         value[:, :square] *= 0.5
-    total.value += value.sum(dtype=torch.float64)
+    total.value += value.sum(dtype=total.value.dtype)
 
     if total.gradient is not None:
         along = slope * cosine
         after = slice(j.start + square, j.stop)
-        if exact and matrix.dtype != torch.float64:
+        if cosine.dtype != matrix.dtype:
             # The part along w_i is up to 100 times the rest here: take it off before rounding to float32.
             u_i, u_j = rows.unit(i), rows.unit(j)
             total.gradient[i] += (slope @ u_j - along.sum(1, keepdim=True) * u_i).to(matrix.dtype)
@@ -290,10 +290,10 @@ def _add_close(
         product: Tensor | float = 1.0
         offset: Tensor | float = 0.0
         if beta is not None:
-            b_i, b_j = beta[first].double(), beta[second].double()
+            b_i, b_j = beta[first], beta[second]
             product, offset = b_i * b_j, (b_i - b_j).square()
         value, force = kernel.pair(seen, product, offset)
-        weight = torch.ones_like(value) if share is None else share[a, 0].double()
+        weight = torch.ones_like(value) if share is None else share[a, 0].to(value.dtype)
         once = torch.where(b < square, 0.5, 1.0)  # such a pair comes again with its rows exchanged
         total.value += (value * weight * once).sum()
         if total.gradient is not None:

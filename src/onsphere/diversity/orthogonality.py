@@ -152,8 +152,8 @@ def srip(weight: Tensor, iterations: int = 2) -> Tensor:
         matrix = _raw(weight)
         if matrix.shape[0] > matrix.shape[1]:
             matrix = matrix.T
-        vector = torch.cos(torch.arange(1, len(matrix) + 1, dtype=torch.float64, device=matrix.device).square())
-        vector = (vector / vector.norm()).to(matrix.dtype)
+        wave = torch.cos(torch.arange(1, len(matrix) + 1, dtype=torch.float64).square())
+        vector = (wave / wave.norm()).to(matrix.dtype).to(matrix.device)
         length: Tensor = matrix.new_zeros(())
         for _ in range(iterations):
             product = matrix @ (matrix.T @ vector) - vector
