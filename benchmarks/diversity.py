@@ -2,10 +2,10 @@
 
     python benchmarks/diversity.py
 
-Forward and backward, float32, one thread, a new process for every group of rows. Ours and theirs alternate within one run; the numbers are medians of CPU
-time, which a noisy machine disturbs least, and the ratio is between those medians. Memory is the most that torch's
-allocator has handed out at any moment above its level before (the weight and its gradient exist already and are not
-counted).
+Forward and backward, float32, one thread, a new process for every group of rows. Ours and theirs alternate within one
+run; the numbers are medians of CPU time, which a noisy machine disturbs least, and the ratio is between those medians.
+Memory is the most that torch's allocator has handed out at any moment above its level before (the weight and its
+gradient exist already and are not counted).
 Writes results/benchmarks/diversity.json.
 """
 
