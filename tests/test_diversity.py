@@ -12,6 +12,7 @@ import known
 import onsphere as osp
 import reference
 from onsphere import functional, sphere
+from onsphere.diversity import energy_tiles
 
 Function = Callable[[Tensor], Tensor]
 
@@ -360,6 +361,18 @@ def test_changing_the_weight_before_backward_is_noticed() -> None:
         weight += 1
     with pytest.raises(RuntimeError, match="changed in place"):
         value.backward()
+
+
+def test_without_gradients_none_is_accumulated(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = []
+    whole = energy_tiles._energy
+    monkeypatch.setattr(energy_tiles, "_energy", lambda *a: wanted.append(a[-1]) or whole(*a))
+    weight = torch.randn(5, 3, requires_grad=True)
+    with torch.no_grad():
+        assert not functional.mhe(weight).requires_grad
+    functional.mhe(weight).backward()
+    functional.mhe(weight.detach())
+    assert wanted == [False, True, False]
 
 
 def test_a_gradient_can_be_taken_twice_from_one_graph() -> None:

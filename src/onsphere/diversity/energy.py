@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from onsphere import sphere
-from onsphere.diversity.energy_tiles import PairSum, RieszKernel
+from onsphere.diversity.energy_tiles import RieszKernel, pair_sum
 
 Distance = Literal["euclidean", "angular"]
 
@@ -77,9 +77,7 @@ def mhe(
         weight = weight[chosen]
         weights = None if weights is None else weights[chosen.to(weights.device)]
     beta = None if weights is None else weights.detach().to(weight.device).to(sphere.finest(weight.device))
-    kernel = RieszKernel(float(s), distance == "angular", half_space)
-    value: Tensor = PairSum.apply(weight, kernel, beta, labels)  # type: ignore[no-untyped-call]
-    return value
+    return pair_sum(weight, RieszKernel(float(s), distance == "angular", half_space), beta, labels)
 
 
 def _check(s: float, distance: str, half_space: bool, weights: Tensor | None, batch: float | int | None) -> None:

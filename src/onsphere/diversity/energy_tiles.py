@@ -157,6 +157,21 @@ def _squared(cosine: Tensor, slope: float, product: Tensor | None, offset: Tenso
     return squared if product is None or offset is None else squared.mul_(product).add_(offset)
 
 
+def pair_sum(weight: Tensor, kernel: Kernel, beta: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
+    """The kernel summed over the unordered pairs of rows of an (n, d) weight, times its factor, plus its constant.
+
+    Args:
+        weight: (n, d), one neuron a row; zero rows are left out.
+        kernel: what a pair contributes.
+        beta: (n,) weights of the neurons.
+        labels: (m,) rows: the mean over them of the mean over all other rows, instead of the sum over all pairs.
+    """
+    # Within forward() it cannot be seen that nobody will ask for the gradient.
+    weight = weight if torch.is_grad_enabled() else weight.detach()
+    value: Tensor = _PairSum.apply(weight, kernel, beta, labels)  # type: ignore[no-untyped-call]
+    return value
+
+
 @dataclass
 class _Sum:
     """A running energy and its gradient: ``gradient`` holds sum_j P_ij w_j/||w_j||, ``radial`` its part along w_i."""
@@ -302,7 +317,7 @@ def _add_close(
             total.gradient.index_add_(0, second, (force * seen.at_v).to(total.gradient.dtype))
 
 
-class PairSum(torch.autograd.Function):
+class _PairSum(torch.autograd.Function):
     """The energy, with its gradient accumulated in the forward pass."""
 
     @staticmethod

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from onsphere import sphere
-from onsphere.diversity.energy_tiles import PairSum, SquaredCosine
+from onsphere.diversity.energy_tiles import SquaredCosine, pair_sum
 
 
 class _GramPenalty(torch.autograd.Function):
@@ -67,8 +67,7 @@ def orthogonal(weight: Tensor) -> Tensor:
         >>> orthogonal(torch.tensor([[1.0, 0.0], [0.0, 5.0]]))
         tensor(0.)
     """
-    value: Tensor = PairSum.apply(weight, SquaredCosine(), None, None)  # type: ignore[no-untyped-call]
-    return value
+    return pair_sum(weight, SquaredCosine())
 
 
 def orthonormal(weight: Tensor) -> Tensor:
