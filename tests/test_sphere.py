@@ -139,6 +139,23 @@ def test_rows_of_extreme_length_keep_their_direction() -> None:
     )
 
 
+def test_full_precision_turns_tf32_and_autocast_off_and_restores_them() -> None:
+    matmul = torch.backends.cuda.matmul
+    before = matmul.fp32_precision
+    try:
+        matmul.fp32_precision = "tf32"
+        with sphere.full_precision(torch.device("cuda")):
+            assert matmul.fp32_precision == "ieee"
+        assert matmul.fp32_precision == "tf32"
+        with pytest.raises(KeyError), sphere.full_precision(torch.device("cuda")):
+            raise KeyError
+        assert matmul.fp32_precision == "tf32"
+    finally:
+        matmul.fp32_precision = before
+    with torch.autocast("cpu", dtype=torch.bfloat16), sphere.full_precision(torch.device("cpu")):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
+
+
 def test_zero_rows_are_counted() -> None:
     assert sphere.zero_rows(torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, -0.0]])) == 2
     assert sphere.zero_rows(torch.zeros(0, 4)) == 0

@@ -32,7 +32,8 @@ def minimum_angle(weight: Tensor) -> float:
     rows = sphere.directions(weight)
     if rows.n < 2:
         return float("nan")
-    index, cosine = sphere.nearest(rows)
+    with sphere.full_precision(weight.device):
+        index, cosine = sphere.nearest(rows)
     closest = (cosine >= cosine.max() - 1e-6).nonzero().squeeze(1)  # all that rounding may have put first
     return float(sphere.pairs(rows, closest[:4096], index[closest[:4096]]).angle.min())
 

@@ -5,6 +5,8 @@ Everything here works on the rows of an (n, d) matrix. A row stands for the dire
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -31,6 +33,29 @@ def finest(device: torch.device) -> torch.dtype:
         torch.float64
     """
     return torch.float32 if device.type == "mps" else torch.float64
+
+
+@contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """Float32 products with float32 digits: without autocast, and without TF32 where the user allows it elsewhere.
+
+    Cosines from TF32 have three digits. It is needed backward as well as forward: autograd's threads have an autocast
+    state of their own.
+
+    Example:
+        >>> with full_precision(torch.device("cpu")):
+        ...     product = torch.eye(2) @ torch.eye(2)
+    """
+    matmul = torch.backends.cuda.matmul
+    before = matmul.fp32_precision if device.type == "cuda" else None
+    if before is not None:
+        matmul.fp32_precision = "ieee"
+    try:
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        if before is not None:
+            matmul.fp32_precision = before
 
 
 def normalize(x: Tensor, dim: int = -1) -> Tensor:

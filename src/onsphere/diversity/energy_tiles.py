@@ -322,7 +322,7 @@ class _PairSum(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, kernel: Kernel, beta: Tensor | None, labels: Tensor | None) -> Tensor:
-        with torch.autocast(weight.device.type, enabled=False):
+        with sphere.full_precision(weight.device):
             rows = sphere.directions(weight)
             n = rows.n
             ctx.shape, ctx.dtype = weight.shape, weight.dtype

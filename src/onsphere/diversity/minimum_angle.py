@@ -16,7 +16,7 @@ class _NearestNeighbour(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, angular: bool) -> Tensor:
-        with torch.autocast(weight.device.type, enabled=False):
+        with sphere.full_precision(weight.device):
             rows = sphere.directions(weight)
             ctx.rows, ctx.angular, ctx.dtype = rows, angular, weight.dtype
             ctx.version = weight._version
@@ -37,7 +37,7 @@ class _NearestNeighbour(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, None]:
         rows: sphere.Rows = ctx.rows
-        with torch.autocast(rows.matrix.device.type, enabled=False):
+        with sphere.full_precision(rows.matrix.device):
             if ctx.weight._version != ctx.version:
                 raise RuntimeError("the weight was changed in place between the measure and backward(); call it again")
             if rows.n < 2:

@@ -17,7 +17,7 @@ class _GramPenalty(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, with_diagonal: bool) -> Tensor:
-        with torch.autocast(rows.device.type, enabled=False):
+        with sphere.full_precision(rows.device):
             residual = rows @ rows.T
             if with_diagonal:
                 residual.diagonal().sub_(1.0)
@@ -31,7 +31,7 @@ class _GramPenalty(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None]:
         residual, rows = ctx.saved_tensors
-        with torch.autocast(rows.device.type, enabled=False):
+        with sphere.full_precision(rows.device):
             return (residual @ rows).mul_(4.0 * grad_output), None
 
 
@@ -91,7 +91,7 @@ def orthonormal(weight: Tensor) -> Tensor:
         >>> orthonormal(torch.tensor([[1.0, 0.0], [0.0, 2.0]]))
         tensor(9.)
     """
-    with torch.autocast(weight.device.type, enabled=False):
+    with sphere.full_precision(weight.device):
         return _penalty(_raw(weight), with_diagonal=True)
 
 
@@ -116,7 +116,7 @@ def orthogonal_diagonal(weight: Tensor) -> Tensor:
         >>> orthogonal_diagonal(torch.tensor([[1.0, 0.0], [1.0, 2.0]]))
         tensor(2.)
     """
-    with torch.autocast(weight.device.type, enabled=False):
+    with sphere.full_precision(weight.device):
         return _penalty(_raw(weight), with_diagonal=False)
 
 
@@ -147,7 +147,7 @@ def srip(weight: Tensor, iterations: int = 2) -> Tensor:
     """
     if iterations < 1:
         raise ValueError(f"iterations must be at least 1, got {iterations}")
-    with torch.autocast(weight.device.type, enabled=False):
+    with sphere.full_precision(weight.device):
         matrix = _raw(weight)
         if matrix.shape[0] > matrix.shape[1]:
             matrix = matrix.T
