@@ -431,6 +431,25 @@ def test_data_dependent_energy(s: float, distance: str, labels: list[int], seed:
     assert relative(gradient, true[1]) < 1e-10
 
 
+@pytest.mark.parametrize("distance", ["euclidean", "angular"])
+def test_half_space_is_an_affine_map_of_the_mean_over_pairs(distance: str) -> None:
+    """As the docstring says, for those who know the published code."""
+    weight = draw("random", 4, torch.float64)
+    n = len(weight)
+    unit = sphere.normalize(weight)
+    total = 0.0
+    for i in range(n):
+        for j in range(n):
+            if i != j:
+                for other in (unit[j], -unit[j]):
+                    rho = (unit[i] - other).norm() if distance == "euclidean" else sphere.angle(unit[i], other)
+                    total += rho.item() ** -2.0
+    mean = total / (n * (n - 1))
+    antipodal = 2.0**-2 if distance == "euclidean" else math.pi**-2
+    expected = ((n - 1) * mean + antipodal) / (2 * n - 1)
+    assert functional.mhe(weight, 2.0, distance=distance, half_space=True).item() == pytest.approx(expected, rel=1e-12)
+
+
 def test_every_label_once_is_the_full_energy() -> None:
     weight = torch.randn(400, 6)
     torch.testing.assert_close(

@@ -37,9 +37,8 @@ def mhe(
         s: the power, >= 0. Default 2: the thesis's choice (5.5.1).
         distance: "euclidean" (5.1) or "angular", radians (5.5).
         half_space: the energy of the 2N vectors {w, -w}: all ordered pairs / (2N(2N-1)), the N constant antipodal pairs
-            included (5.3.4). It is N/(2N-1) * (mean over ordered pairs of f(rho) + f(rho of w_i, -w_j)) * (N-1)/N plus
-            f(antipodal)/(2N-1); code that averages over the i != j pairs alone is that affine map away. For hidden
-            layers only.
+            included (5.3.4). Code that averages f(rho_ij) + f(rho of w_i and -w_j) over the ordered pairs i != j alone
+            gives M where this gives ((N-1) M + f(rho of w and -w)) / (2N-1). For hidden layers only.
         weights: beta, (N,), positive: neuron i stands at beta_i w_i/||w_i|| (D.10). Euclidean distance only.
         batch: use this many neurons (int, at least 2), or this fraction of them (float in (0, 1]), drawn at random for
             this call (5.3.6).
