@@ -13,10 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
-import subprocess
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -31,6 +28,7 @@ from torch import Tensor, nn
 import onsphere as osp
 from onsphere.models import vgg19_bn
 from onsphere.train.cost import peak_bytes
+from onsphere.train.result import git_commit, machine
 
 Step = Callable[[], object]
 Row = dict[str, object]
@@ -238,35 +236,13 @@ def prepare() -> None:
     torch.manual_seed(0)
 
 
-def machine() -> dict[str, object]:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        processor = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        processor = platform.processor()
-    return {
-        "processor": processor,
-        "cores": os.cpu_count(),
-        "platform": platform.platform(),
-        "capability": torch.backends.cpu.get_cpu_capability(),
-        "python": platform.python_version(),
-    }
-
-
-def commit() -> str | None:
-    try:
-        done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
-    except OSError:
-        return None
-    return done.stdout.strip() or None
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7, help="timings of each step (default 7)")
     parser.add_argument("--skip-largest", action="store_true", help="leave out n = 85742, which takes minutes")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "benchmarks" / "diversity.json")
     arguments = parser.parse_args()
+    prepare()
     rows: list[Row] = []
     # A new process for every group: what a malloc has seen before decides how dear large arrays are.
     with ProcessPoolExecutor(1, get_context("spawn"), prepare, max_tasks_per_child=1) as fresh:
@@ -274,9 +250,9 @@ def main() -> None:
             if group is not largest or not arguments.skip_largest:
                 rows += fresh.submit(group, arguments.rounds, *options).result()
     result = {
-        "machine": machine(),
+        "machine": machine(torch.device("cpu"), 1),
         "date": datetime.now(UTC).date().isoformat(),
-        "commit": commit(),
+        "commit": git_commit(),
         "torch": torch.__version__,
         "threads": 1,
         "rows": rows,
