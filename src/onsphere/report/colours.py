@@ -23,13 +23,13 @@ class Look:
 # Okabe and Ito's palette, in the tones of it that keep a contrast of 3:1 on white and on near-black alike.
 LOOKS = {
     "none": Look("#808080", "solid", "circle"),
-    "orthogonal": Look("#C98500", "dash", "square"),
+    "orthogonal": Look("#009E73", "dash", "square"),
     "mhes2": Look("#2A7FB8", "dot", "diamond"),
     "mhes0": Look("#9A6FD0", "dashdot", "triangle-up"),
     "mma": Look("#D55E00", "solid", "star"),
 }
 OTHERS = (
-    Look("#009E73", "longdash", "cross"),
+    Look("#C98500", "longdash", "cross"),
     Look("#CC5599", "longdashdot", "x"),
     Look("#8C6D46", "dash", "pentagon"),
     Look("#3E8E9E", "dot", "hexagon"),
