@@ -288,6 +288,7 @@ def test_markdown_is_the_same_table() -> None:
     assert lines[6] == ("| MMA | 5.00 | 3.00 | **94.20 ± 0.16** | 99.00 ± 0.00 | **44.0** | **45.0** | **46.0** |")
     assert len({line.count("|") for line in lines[:7]}) == 1
     assert headline(make()) in report.markdown(make())
+    assert "; 20 steps; " in headline(make())
 
 
 def test_markdown_of_many_layers_has_a_second_table() -> None:

@@ -306,19 +306,26 @@ def _verdict(difference: Difference, base: str) -> str:
 
 
 def headline(result: Mapping[str, Any]) -> str:
-    """What was run on what, in one line: data, seeds, machine, versions, date."""
+    """What was run on what, in one line: data, seeds, steps, machine, versions, date."""
     data = result.get("data") or {}
     machine = result.get("machine") or {}
     seeds = max((len(row["seeds"]) for row in result["rows"]), default=0)
     parts = [
         data_words(data),
         f"{seeds} seed{'s' if seeds != 1 else ''}",
+        _steps_words(result),
         machine_words(machine),
         f"torch {result['torch']}" if result.get("torch") else "",
         f"commit {result['commit']}" if result.get("commit") else "",
         str(result.get("started") or "")[:10],
     ]
     return "; ".join(part for part in parts if part)
+
+
+def _steps_words(result: Mapping[str, Any]) -> str:
+    """How long the training was, without which an accuracy says little."""
+    steps = sorted({run["steps"] for row in result["rows"] for run in row["seeds"] if run.get("steps")})
+    return f"{' or '.join(map(str, steps))} steps" if steps else ""
 
 
 def data_words(data: Mapping[str, Any]) -> str:
