@@ -224,6 +224,11 @@ def tile_shape(n: int, device: torch.device) -> tuple[int, int]:
     return (64, n) if n <= 1024 else (256, 2048)
 
 
+def rows_at_once(d: int) -> int:
+    """How many d-dimensional rows one step may gather, so that scratch stays bounded whatever the layer is."""
+    return max(1, _SCRATCH // d)
+
+
 def nearest(rows: Rows) -> tuple[Tensor, Tensor]:
     """Find the nearest other direction of every row: ``argmax_{j != i} <w_i, w_j> / (||w_i|| ||w_j||)``.
 
@@ -315,7 +320,7 @@ def _nearest_in_float64(rows: Rows, chosen: Tensor, best: Tensor, index: Tensor)
 def _cosines_in_float64(rows: Rows, chosen: Tensor) -> tuple[Tensor, Tensor]:
     """Unit vectors of the chosen rows and their cosines with all rows; -2 stands for a row with itself."""
     units = rows.unit(chosen)
-    wide = max(1, _SCRATCH // rows.matrix.shape[1])
+    wide = rows_at_once(rows.matrix.shape[1])
     cosines = torch.cat([units @ rows.unit(slice(j, j + wide)).T for j in range(0, rows.n, wide)], 1)
     cosines[torch.arange(len(chosen), device=chosen.device), chosen] = -2.0
     return units, cosines
@@ -337,7 +342,7 @@ def _nearest_by_differences(rows: Rows, chosen: Tensor, index: Tensor) -> None:
             candidates = alike[row].nonzero().squeeze(1)
             gaps = [
                 torch.linalg.vector_norm(rows.unit(some) - units[row], dim=1)
-                for some in torch.split(candidates, max(1, _SCRATCH // d))
+                for some in torch.split(candidates, rows_at_once(d))
             ]
             index[part[row]] = candidates[torch.cat(gaps).argmin()]
 

@@ -91,9 +91,9 @@ class RieszKernel:
     def tile(self, cosine: Tensor, product: Tensor | None, offset: Tensor | None) -> tuple[Tensor, Tensor]:
         if self.angular:
             theta = cosine.acos()
-            value, slope = self._power(theta, -self.s - 1)
+            value, slope = self._power(theta)
             if self.half_space:
-                mirrored, opposite = self._power(torch.pi - theta, -self.s - 1)
+                mirrored, opposite = self._power(torch.pi - theta)
                 value, slope = value.add_(mirrored), slope.sub_(opposite)
             return value, slope.div_(cosine.square().neg_().add_(1.0).sqrt_())
         value, slope = self._root_power(_squared(cosine, -2.0, product, offset))
@@ -115,11 +115,11 @@ class RieszKernel:
         slope = squared.pow(-self.s / 2 - 1)
         return squared.mul_(slope), slope.mul(self.s)
 
-    def _power(self, distance: Tensor, exponent: float) -> tuple[Tensor, Tensor]:
+    def _power(self, distance: Tensor) -> tuple[Tensor, Tensor]:
         """f_s(z) and -df/dz."""
         if self.s == 0:
             return distance.log().neg_(), distance.reciprocal()
-        slope = distance.pow(exponent)
+        slope = distance.pow(-self.s - 1)
         return slope * distance, slope.mul(self.s)
 
     def pair(self, seen: sphere.Pairs, product: Tensor | float, offset: Tensor | float) -> tuple[Tensor, Tensor]:
@@ -139,7 +139,7 @@ class RieszKernel:
         return value, force * product * seen.sine
 
     def _floored(self, distance: Tensor) -> tuple[Tensor, Tensor]:
-        value, slope = self._power(distance.clamp_min(FLOOR), -self.s - 1)
+        value, slope = self._power(distance.clamp_min(FLOOR))
         return value, torch.where(distance < FLOOR, 0.0, slope)
 
     def _antipodes(self, n: int, beta: Tensor | None) -> float:
@@ -148,7 +148,7 @@ class RieszKernel:
             distance = torch.full((n,), torch.pi, dtype=torch.float64)
         else:
             distance = torch.full((n,), 2.0, dtype=torch.float64) if beta is None else 2.0 * beta
-        return float(self._power(distance, -self.s - 1)[0].sum())
+        return float(self._power(distance)[0].sum())
 
 
 def _squared(cosine: Tensor, slope: float, product: Tensor | None, offset: Tensor | None) -> Tensor:
@@ -298,7 +298,7 @@ def _add_close(
 ) -> None:
     """Add the pairs that only their differences can tell apart."""
     at = torch.arange(rows.n, device=rows.matrix.device)[i]
-    chunk = max(1, (1 << 20) // rows.matrix.shape[1])
+    chunk = sphere.rows_at_once(rows.matrix.shape[1])
     for a, b in zip(torch.split(close[0], chunk), torch.split(close[1], chunk), strict=True):
         first, second = at[a], b + j.start
         seen = sphere.pairs(rows, first, second)

@@ -69,7 +69,7 @@ def _gradient(
 
 def _add_near(gradient: Tensor, rows: sphere.Rows, index: Tensor, near: Tensor, angular: bool, share: Tensor) -> None:
     """The pairs whose tangents only differences can tell."""
-    for part in torch.split(near, max(1, (1 << 20) // rows.matrix.shape[1])):
+    for part in torch.split(near, sphere.rows_at_once(rows.matrix.shape[1])):
         other = index[part]
         pairs = sphere.pairs(rows, part, other)
         push = share.expand(len(part)) if angular else share * pairs.sine
