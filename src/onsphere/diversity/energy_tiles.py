@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,16 +21,15 @@ _CLOSE_FLOAT32 = 0.95
 _CLOSE_FLOAT64 = 1 - 5e-5
 
 
+PairKernel = Callable[[sphere.Pairs, Tensor | float, Tensor | float], tuple[Tensor, Tensor]]
+
+
 class Kernel(Protocol):
     """What a pair of directions contributes, as a function of the cosine c between them."""
 
     @property
     def sees_opposite(self) -> bool:
         """Whether cosines near -1 need as much care as those near 1."""
-
-    @property
-    def singular(self) -> bool:
-        """Whether it has no finite value where directions meet, so that close pairs need their differences."""
 
     def factor(self, n: int) -> float:
         """By what the sum over unordered pairs is multiplied."""
@@ -43,8 +43,12 @@ class Kernel(Protocol):
         ``product`` = b_i b_j and ``offset`` = (b_i - b_j)^2 where neurons are weighted.
         """
 
-    def pair(self, seen: sphere.Pairs, product: Tensor | float, offset: Tensor | float) -> tuple[Tensor, Tensor]:
-        """The value and the force along the unit tangents for pairs known from their differences."""
+    @property
+    def pair(self) -> PairKernel | None:
+        """The value and the force along the unit tangents for pairs known from their differences.
+
+        None where cosines will do: the kernel is finite where directions meet.
+        """
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class SquaredCosine:
     """c^2: summed over unordered pairs, half the squared distance of the normalised Gram matrix from the identity."""
 
     sees_opposite = True
-    singular = False
+    pair = None
 
     def factor(self, n: int) -> float:
         return 1.0
@@ -63,9 +67,6 @@ class SquaredCosine:
     def tile(self, cosine: Tensor, product: Tensor | None, offset: Tensor | None) -> tuple[Tensor, Tensor]:
         return cosine.square(), 2.0 * cosine
 
-    def pair(self, seen: sphere.Pairs, product: Tensor | float, offset: Tensor | float) -> tuple[Tensor, Tensor]:
-        return seen.angle.cos().square(), 2.0 * seen.angle.cos() * seen.sine
-
 
 @dataclass(frozen=True)
 class RieszKernel:
@@ -74,8 +75,6 @@ class RieszKernel:
     s: float
     angular: bool
     half_space: bool
-
-    singular = True
 
     @property
     def sees_opposite(self) -> bool:
@@ -237,7 +236,7 @@ def _add_tile(
         if own is not None:
             cosine[own] = 0.0
     close = None
-    if exact and kernel.singular and _extreme(cosine, _CLOSE_FLOAT64, kernel.sees_opposite):
+    if exact and kernel.pair is not None and _extreme(cosine, _CLOSE_FLOAT64, kernel.sees_opposite):
         size = cosine.abs() if kernel.sees_opposite else cosine
         close = (size > _CLOSE_FLOAT64).nonzero(as_tuple=True)
         cosine[close] = 0.0
@@ -276,8 +275,8 @@ def _add_tile(
                 total.gradient[i].addmm_(slope.mul_(scale[j]), matrix[j])
             else:
                 total.gradient[i] += slope.mul_(scale[j]) @ matrix[j]
-    if close is not None:
-        _add_close(total, rows, kernel, beta, i, j, close, share, square)
+    if close is not None and kernel.pair is not None:
+        _add_close(total, rows, kernel.pair, beta, i, j, close, share, square)
 
 
 def _extreme(cosine: Tensor, limit: float, both: bool) -> bool:
@@ -288,7 +287,7 @@ def _extreme(cosine: Tensor, limit: float, both: bool) -> bool:
 def _add_close(
     total: _Sum,
     rows: sphere.Rows,
-    kernel: Kernel,
+    pair: PairKernel,
     beta: Tensor | None,
     i: slice | Tensor,
     j: slice,
@@ -307,7 +306,7 @@ def _add_close(
         if beta is not None:
             b_i, b_j = beta[first], beta[second]
             product, offset = b_i * b_j, (b_i - b_j).square()
-        value, force = kernel.pair(seen, product, offset)
+        value, force = pair(seen, product, offset)
         weight = torch.ones_like(value) if share is None else share[a, 0].to(value.dtype)
         once = torch.where(b < square, 0.5, 1.0)  # such a pair comes again with its rows exchanged
         total.value += (value * weight * once).sum()
