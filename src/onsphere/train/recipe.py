@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -32,10 +33,18 @@ class Recipe:
         batch_size: images a step, over all processes together. An epoch has ceil(images / batch_size) steps, and its
             batches are as equal as can be, so that no image is left out and no batch is tiny.
         objective: (outputs, labels) to a scalar, a mean over the examples.
-        regularizer: called with the bare model before training, gives what is called at every step and added.
+        regularizer: called with the bare model before training, gives what is called at every step and added; with the
+            batch's labels where it has a true attribute ``wants_labels``.
         prepare: changes the model in place before the optimizer is built.
-        schedule: builds a learning rate schedule, which is stepped once an epoch.
-        augment: (uint8 images, generator) to images of the same shape; on the device.
+        max_steps: optimizer steps after which training stops, also within an epoch (which is then evaluated as any
+            other); None for all steps of all epochs.
+        schedule: builds a learning rate schedule, ReduceLROnPlateau included, which goes by the epoch's training loss.
+        schedule_every: when it is stepped: once an ``epoch`` or after every optimizer ``step``.
+        clip: the most that the norm of all gradients together, the regularizer's included, may be; None to leave it.
+        ema: decay of an exponential moving average of the weights, which is then what is evaluated, observed and saved;
+            None for the weights themselves.
+        augment: (uint8 images, generator) to uint8 images, of another height and width if need be; on the device.
+        test_transform: uint8 test images to uint8 images as augment makes them, e.g. their centres.
         after_step: each is called with the bare model and the number of steps done, after every step.
         observe: read-only; called with the bare model after every epoch, gives numbers, or mappings of them, for the
             result's ``observations``.
@@ -44,7 +53,7 @@ class Recipe:
         settings: what the recipe was made with, for the result file.
 
     Raises:
-        ValueError: if epochs or batch_size is below 1.
+        ValueError: if epochs, batch_size or max_steps is below 1, clip not above 0, or ema not between 0 and 1.
 
     >>> import onsphere.models, onsphere.data
     >>> recipe = Recipe(
@@ -70,10 +79,15 @@ class Recipe:
     epochs: int
     batch_size: int
     objective: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy
-    regularizer: Callable[[nn.Module], Callable[[], Tensor]] | None = None
+    regularizer: Callable[[nn.Module], Callable[..., Tensor]] | None = None
     prepare: Callable[[nn.Module], None] | None = None
     schedule: Callable[[Optimizer], LRScheduler] | None = None
+    schedule_every: Literal["epoch", "step"] = "epoch"
+    max_steps: int | None = None
+    clip: float | None = None
+    ema: float | None = None
     augment: Callable[[Tensor, torch.Generator], Tensor] | None = None
+    test_transform: Callable[[Tensor], Tensor] | None = None
     after_step: tuple[Callable[[nn.Module, int], None], ...] = ()
     observe: Callable[[nn.Module], Mapping[str, object]] | None = None
     final: Callable[[nn.Module], Mapping[str, object]] | None = None
@@ -81,9 +95,16 @@ class Recipe:
     settings: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)!r}: expected at least 1")
+        for name in ("epochs", "batch_size", "max_steps"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value!r}: expected at least 1")
+        if self.schedule_every not in ("epoch", "step"):
+            raise ValueError(f"schedule_every={self.schedule_every!r}: expected 'epoch' or 'step'")
+        if self.clip is not None and not self.clip > 0:
+            raise ValueError(f"clip={self.clip!r}: expected a number above 0, or None")
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise ValueError(f"ema={self.ema!r}: expected a number between 0 and 1, or None")
 
 
 @dataclass(frozen=True)
