@@ -1,0 +1,26 @@
+"""Labelled image sets: from files, from the hub or made up; kept in memory or decoded as needed; and augmentation."""
+
+from onsphere.data.augmentation import augment, centre_crop, crop_flip, then
+from onsphere.data.embedded import digits, noise
+from onsphere.data.idx import mnist
+from onsphere.data.images import Data, Images
+from onsphere.data.imbalance import imbalanced, linear_imbalance, one_class_imbalance
+from onsphere.data.loading import load
+from onsphere.data.parquet_files import parquet
+
+__all__ = [
+    "Data",
+    "Images",
+    "augment",
+    "centre_crop",
+    "crop_flip",
+    "digits",
+    "imbalanced",
+    "linear_imbalance",
+    "load",
+    "mnist",
+    "noise",
+    "one_class_imbalance",
+    "parquet",
+    "then",
+]

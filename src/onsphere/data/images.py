@@ -1,0 +1,123 @@
+"""A labelled image set, and a data set of two of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Images:
+    """A labelled image set held in memory.
+
+    Args:
+        images: (N, C, H, W), uint8.
+        labels: (N,), int64.
+
+    Raises:
+        ValueError: if shapes or types are others, or if the numbers of images and labels differ.
+
+    >>> Images(torch.zeros(3, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 1, 1]))
+    Images(3 of 1 x 8 x 8)
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != torch.uint8 or self.images.dim() != 4:
+            raise ValueError(
+                f"images of shape {tuple(self.images.shape)} and type {self.images.dtype}: "
+                "expected (N, C, H, W), torch.uint8"
+            )
+        if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
+            shape = tuple(self.labels.shape)
+            raise ValueError(
+                f"labels of shape {shape} and type {self.labels.dtype}: expected ({len(self.images)},), torch.int64"
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __repr__(self) -> str:
+        return f"Images({len(self)} of {' x '.join(map(str, self.shape))})"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of every image."""
+        _, channels, height, width = self.images.shape
+        return channels, height, width
+
+    def take(self, indices: Tensor) -> Tensor:
+        """The images of these indices, (len(indices), C, H, W), uint8, on the set's device."""
+        return self.images[indices.to(self.images.device)]
+
+    def select(self, indices: Tensor) -> Images:
+        """The labelled images of these indices, as a set of their own."""
+        indices = indices.to(self.images.device)
+        return Images(self.images[indices], self.labels[indices])
+
+    def to(self, device: torch.device | str) -> Images:
+        """The set on a device; itself where it is there already."""
+        return Images(self.images.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set: training and test images, class names, and the training pixels' mean and deviation per channel.
+
+    Args:
+        name: as it shall stand in tables.
+        train: images to learn from.
+        test: images to measure accuracy on.
+        num_classes: labels are 0 ... num_classes - 1.
+        classes: the classes' names.
+        mean: per channel, of the training pixels scaled to [0, 1].
+        std: likewise, the standard deviation.
+
+    Raises:
+        ValueError: if a set is empty, a label is out of range, or the images' sizes differ.
+
+    >>> from onsphere.data import digits
+    >>> data = digits(200)
+    >>> data.train, data.test, data.num_classes
+    (Images(200 of 1 x 8 x 8), Images(797 of 1 x 8 x 8), 10)
+    """
+
+    name: str
+    train: Images
+    test: Images
+    num_classes: int
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.classes) != self.num_classes:
+            raise ValueError(f"{self.name}: {len(self.classes)} class names for num_classes={self.num_classes}")
+        for split, images in (("train", self.train), ("test", self.test)):
+            if len(images) == 0:
+                raise ValueError(f"{self.name}: the {split} set has no images")
+            wrong = (images.labels < 0) | (images.labels >= self.num_classes)
+            if wrong.any():
+                row = int(wrong.nonzero()[0])
+                raise ValueError(
+                    f"{self.name}: the {split} set's image {row} has label {int(images.labels[row])}: "
+                    f"expected 0 to {self.num_classes - 1}"
+                )
+        if self.train.shape != self.test.shape:
+            raise ValueError(f"{self.name}: train is {self.train} but test is {self.test}: expected the same size")
+
+
+def measured(name: str, train: Images, test: Images, classes: Sequence[str]) -> Data:
+    """A data set with the mean and standard deviation of its training pixels."""
+    # From the 256 counts: exact, and no float copy of the data set.
+    counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in train.images.unbind(1)])
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    share = counts / counts.sum(1, keepdim=True).to(torch.float64)
+    mean = (share * levels).sum(1)
+    std = (share * (levels - mean[:, None]).square()).sum(1).sqrt()
+    return Data(name, train, test, len(classes), tuple(classes), tuple(mean.tolist()), tuple(std.tolist()))
