@@ -1,4 +1,4 @@
-"""Read-only measurements of a model."""
+"""Angles and cosines between the neurons of a layer."""
 
 from __future__ import annotations
 
