@@ -1,6 +1,6 @@
 """Deep learning on the hypersphere: everything here is a function of the angles between directions."""
 
-from onsphere import diagnostics, functional, sphere, where
+from onsphere import diagnostics, functional, integrations, sphere, where
 from onsphere.diversity import (
     MHE,
     MMA,
@@ -12,6 +12,7 @@ from onsphere.diversity import (
     Orthonormal,
     Riesz,
 )
+from onsphere.integrations import attach
 from onsphere.regularizers import Regularizer
 from onsphere.sphere import NonFiniteWeightError
 
@@ -29,8 +30,10 @@ __all__ = [
     "Orthonormal",
     "Regularizer",
     "Riesz",
+    "attach",
     "diagnostics",
     "functional",
+    "integrations",
     "sphere",
     "where",
 ]
