@@ -44,10 +44,10 @@ def curve(source: nn.Module | AnyRegularizer) -> dict[str, float]:
         >>> {name: round(value, 4) for name, value in curve(nn.Sequential(model)).items()}
         {'minimum_angle_deg/0': 90.0, 'energy/0': 0.5}
     """
-    found = _once(regularized_layers(source) if isinstance(source, Regularizer | RegularizerSum) else layers(source))
     angles, energies = {}, {}
-    with torch.no_grad(), _untouched(found.values()):
-        for name, layer in found.items():
+    given = regularized_layers(source) if isinstance(source, Regularizer | RegularizerSum) else None
+    with torch.no_grad(), _untouched(source.modules() if given is None else [layer.module for layer in given]):
+        for name, layer in _once(layers(source) if given is None else given).items():
             try:
                 with torch.autocast(layer.device.type, enabled=False):
                     groups = layer.neurons().unbind(0)
@@ -78,12 +78,12 @@ def _once(found: Iterable[Layer]) -> dict[str, Layer]:
 
 
 @contextmanager
-def _untouched(found: Iterable[Layer]) -> Iterator[None]:
+def _untouched(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Read parametrized weights in evaluation mode: in training mode spectral_norm moves vectors by it."""
     modes: dict[nn.Module, bool] = {}
-    for layer in found:
-        if parametrize.is_parametrized(layer.module):
-            parametrizations = layer.module.get_submodule("parametrizations")
+    for module in modules:
+        if parametrize.is_parametrized(module):
+            parametrizations = module.get_submodule("parametrizations")
             modes.update({part: part.training for part in parametrizations.modules()})
     try:
         for part in modes:
