@@ -24,7 +24,7 @@ pytest.importorskip("lightning")
 
 from onsphere.data import Data, Images, augment, digits
 from onsphere.models import mlp, plain_cnn
-from onsphere.train import Interrupted, NonFiniteLoss, Progress, Recipe, Result, measure_cost, run
+from onsphere.train import Interrupted, NonFiniteLoss, Progress, Recipe, Result, measure_cost, run, warm_up
 
 DATA = digits(110)
 
@@ -131,6 +131,114 @@ def test_hooks_are_called_when_they_should_be() -> None:
 def test_the_schedule_is_stepped_once_an_epoch() -> None:
     one = recipe(epochs=4, schedule=lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, 2, 0.1))
     assert quick(one).rows[0].seeds[0].curve["lr"] == pytest.approx([0.1, 0.1, 0.01, 0.01])
+
+
+def test_the_schedule_may_be_stepped_after_every_step() -> None:
+    rates: list[float] = []
+
+    def build(optimizer: Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+        schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [2, 4], gamma=0.1)
+        rates.append(optimizer.param_groups[0]["lr"])
+        return schedule
+
+    result = quick(recipe(epochs=2, schedule=build, schedule_every="step", max_steps=5))
+    assert rates == [0.1]
+    assert result.rows[0].seeds[0].curve["lr"] == pytest.approx([0.01, 0.001])  # after steps 3 and 5
+
+
+def test_a_plateau_goes_by_the_training_loss() -> None:
+    def build(optimizer: Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+        return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0, threshold=0.9)
+
+    result = quick(recipe(epochs=3, schedule=build))  # no epoch makes the loss ten times smaller
+    assert result.rows[0].seeds[0].curve["lr"] == pytest.approx([0.1, 0.1, 0.01])
+    with pytest.raises(ValueError, match="schedule_every='step' with ReduceLROnPlateau"):
+        quick(recipe(schedule=build, schedule_every="step"))
+
+
+def test_warm_up_multiplies_another_schedule() -> None:
+    optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    schedule = warm_up(4, lambda each: torch.optim.lr_scheduler.MultiStepLR(each, [2, 6], gamma=0.5))(optimizer)
+    rates = []
+    for _ in range(8):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates == pytest.approx([0.25, 0.5, 0.375, 0.5, 0.5, 0.5, 0.25, 0.25])
+    for wrong in (lambda: warm_up(0), lambda: warm_up(2, torch.optim.lr_scheduler.ReduceLROnPlateau)(optimizer)):
+        with pytest.raises(ValueError, match=r"steps=0: expected at least 1|cannot follow ReduceLROnPlateau"):
+            wrong()
+
+
+def test_training_stops_within_an_epoch() -> None:
+    seen: list[int] = []
+    result = quick(recipe(epochs=9, max_steps=4, after_step=(lambda model, step: seen.append(step),)))
+    assert seen == [1, 2, 3, 4]  # three steps an epoch
+    seed = result.rows[0].seeds[0]
+    assert (seed.steps, seed.curve["epoch"]) == (4, [1, 2])
+    first = quick(recipe(epochs=1)).rows[0].seeds[0]
+    assert seed.curve["train_loss"][0] == first.curve["train_loss"][0]
+
+
+def test_clipping_bounds_the_step() -> None:
+    before: list[Tensor] = []
+    moved: list[float] = []
+
+    def remember(model: nn.Module) -> None:
+        before.append(nn.utils.parameters_to_vector(model.parameters()).detach().clone())
+
+    def measure(model: nn.Module, step: int) -> None:
+        now = nn.utils.parameters_to_vector(model.parameters()).detach().clone()
+        moved.append((now - before[-1]).norm().item())
+        before.append(now)
+
+    plain = {"optimizer": lambda parameters: SGD(parameters, lr=1.0), "prepare": remember, "after_step": (measure,)}
+    quick(recipe(epochs=1, clip=0.01, regularizer=decay(1.0), **plain))
+    assert moved == pytest.approx([0.01] * 3, rel=1e-4)  # the regularizer's gradient is clipped with the rest
+
+
+def test_averaged_weights_are_what_is_evaluated() -> None:
+    seen: list[Tensor] = []
+    averages: list[Tensor] = []
+
+    def watch(model: nn.Module, step: int) -> None:
+        seen.append(nn.utils.parameters_to_vector(model.parameters()).detach().clone())
+
+    def observe(model: nn.Module) -> dict[str, float]:
+        averages.append(nn.utils.parameters_to_vector(model.parameters()).detach().clone())
+        return {}
+
+    quick(recipe(epochs=1, ema=0.75, after_step=(watch,), observe=observe))
+    expected = seen[0]
+    for weights in seen[1:]:
+        expected = 0.75 * expected + 0.25 * weights
+    assert torch.allclose(averages[0], expected, atol=1e-6)
+    assert not torch.allclose(averages[0], seen[-1], atol=1e-4)
+
+
+def test_a_regularizer_that_wants_labels_gets_those_of_the_batch() -> None:
+    given: list[Tensor] = []
+
+    class Labelled:
+        wants_labels = True
+
+        def __call__(self, labels: Tensor) -> Tensor:
+            given.append(labels)
+            return torch.zeros((), requires_grad=True)
+
+    quick(recipe(epochs=1, regularizer=lambda model: Labelled()))
+    assert torch.equal(torch.cat(given).sort().values, DATA.train.labels.sort().values)
+
+
+def test_test_images_are_transformed_before_they_are_normalised() -> None:
+    def crop(images: Tensor, *_: object) -> Tensor:
+        assert images.dtype == torch.uint8
+        return images[:, :, 2:6, 2:6]
+
+    small = recipe(epochs=1, model=lambda: mlp(16, 10, hidden=()), augment=crop, test_transform=crop)
+    assert quick(small).rows[0].seeds[0].last["top1"] > 10
+    with pytest.raises(RuntimeError, match="shapes"):
+        quick(dataclasses.replace(small, test_transform=None))
 
 
 def test_final_is_the_mean_of_the_last_five_epochs() -> None:
@@ -302,7 +410,7 @@ def test_ctrl_c_keeps_what_was_finished(tmp_path: Path) -> None:
     assert written["complete"] is False
     assert [[seed["seed"] for seed in row["seeds"]] for row in written["rows"]] == [[1, 2], [1]]
     assert [[seed.seed for seed in row.seeds] for row in caught.value.result.rows] == [[1, 2], [1]]
-    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
+    assert {path.name for path in tmp_path.iterdir()} == {"result.json", "weights", "logs"}
     assert str(tmp_path / "result.json") in str(caught.value)
 
 
@@ -378,7 +486,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     def fail(*arguments: Any, **settings: Any) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(json, "dump", fail)
+    monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="disk full"):
         dataclasses.replace(result, name="other").write(tmp_path / "result.json")
     assert (tmp_path / "result.json").read_text() == before

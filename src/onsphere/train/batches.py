@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +19,15 @@ from onsphere.train.recipe import Recipe
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
+    from onsphere.data import Files
+
 
 @dataclass(frozen=True)
 class Loaded:
     """A data set on the device, with what is applied to every batch of it."""
 
-    train: Images
-    test: Images
+    train: Images | Files
+    test: Images | Files
     scale: Tensor
     shift: Tensor
     top1: Any
@@ -42,30 +46,74 @@ def load(data: Data, device: torch.device) -> Loaded:
         MulticlassAccuracy(data.num_classes, top_k=min(k, data.num_classes), average="micro", validate_args=False)
         for k in (1, 5)
     )
-    train, test = (Images(split.images.to(device), split.labels.to(device)) for split in (data.train, data.test))
+    train, test = data.train.to(device), data.test.to(device)
     return Loaded(train, test, 1 / (255 * std), -mean / std, top1.to(device), top5.to(device))
 
 
 def batches(
-    fabric: Fabric, recipe: Recipe, data: Loaded, seed: int, epoch: int
+    fabric: Fabric, recipe: Recipe, data: Loaded, seed: int, epoch: int, first: int = 0
 ) -> Iterator[tuple[Tensor, Tensor, float]]:
     """This process's part of every batch of an epoch: normalised images, labels, and its share.
 
-    Order and augmentation depend on seed and epoch only, so that every process draws the same batches, whatever their
-    number is. The mean over processes of share * (mean over the part) is the mean over the batch.
+    Order depends on seed and epoch only, and augmentation on these and the batch's number, so that every process draws
+    the same batches, whatever their number is, and so that an epoch can be entered at any batch.
+
+    Args:
+        fabric: of the run.
+        recipe: its batch size and augmentation are used.
+        data: to draw from.
+        seed: of the training.
+        epoch: from 1.
+        first: number of batches to leave out.
+
+    Yields:
+        images, labels, share: the mean over processes of share * (mean over the part) is the mean over the batch.
     """
-    words = np.random.SeedSequence((seed % 2**32, epoch)).generate_state(2, np.uint64) >> np.uint64(1)
-    order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(int(words[0])))
-    generator = torch.Generator(fabric.device).manual_seed(int(words[1]))
-    for indices in order.to(fabric.device).tensor_split(steps_per_epoch(recipe, data)):
-        mine = indices.tensor_split(fabric.world_size)[fabric.global_rank]
-        if recipe.augment is None:
-            images = data.train.images[mine]
-        else:  # the whole batch, so that each image is changed as with one process
-            images = recipe.augment(data.train.images[indices], generator)
-            images = images.tensor_split(fabric.world_size)[fabric.global_rank]
+    order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(_word(seed, epoch)))
+    generator = torch.Generator(fabric.device)
+    parts = order.to(fabric.device).tensor_split(steps_per_epoch(recipe, data))[first:]
+
+    def prepare(indices: Tensor) -> Tensor:
+        # Augmentation sees the whole batch, so that each image is changed as with one process.
+        wanted = indices if recipe.augment is not None else _own(fabric, indices)
+        return data.train.take(wanted)
+
+    for number, (indices, images) in enumerate(_ahead(prepare, parts, data.train), start=first):
+        if recipe.augment is not None:
+            images = _own(fabric, recipe.augment(images, generator.manual_seed(_word(seed, epoch, number))))
+        mine = _own(fabric, indices)
         yield data.normalize(images), data.train.labels[mine], len(mine) * fabric.world_size / len(indices)
 
 
 def steps_per_epoch(recipe: Recipe, data: Loaded) -> int:
     return math.ceil(len(data.train) / recipe.batch_size)
+
+
+def total_steps(recipe: Recipe, data: Loaded) -> int:
+    steps = recipe.epochs * steps_per_epoch(recipe, data)
+    return steps if recipe.max_steps is None else min(steps, recipe.max_steps)
+
+
+def _own(fabric: Fabric, batch: Tensor) -> Tensor:
+    return batch.tensor_split(fabric.world_size)[fabric.global_rank]
+
+
+def _ahead(
+    prepare: Callable[[Tensor], Tensor], parts: Sequence[Tensor], split: Images | Files
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Every part with its images; those that must be decoded are while the batch before is trained on."""
+    if isinstance(split, Images):
+        yield from ((part, prepare(part)) for part in parts)
+        return
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(prepare, parts[0]) if parts else None
+        for part, following in itertools.zip_longest(parts, parts[1:]):
+            assert waiting is not None
+            images = waiting.result()
+            waiting = None if following is None else pool.submit(prepare, following)
+            yield part, images
+
+
+def _word(seed: int, *numbers: int) -> int:
+    """A seed for a generator of torch's from several numbers."""
+    return int(np.random.SeedSequence((seed % 2**32, *numbers)).generate_state(1, np.uint64)[0] >> np.uint64(1))

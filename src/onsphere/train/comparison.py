@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
+import json
 import math
 import os
 import platform
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -18,11 +21,14 @@ import torch
 from torch import nn
 
 from onsphere.data import Data
-from onsphere.train.batches import load, steps_per_epoch
+from onsphere.train.batches import load, steps_per_epoch, total_steps
+from onsphere.train.checkpoint import CheckpointError
 from onsphere.train.cost import measure_rows
-from onsphere.train.loop import train
+from onsphere.train.interruption import StopRequest
+from onsphere.train.keeping import Keep, Keeper, check_fresh
+from onsphere.train.loop import Training
 from onsphere.train.recipe import Progress, Recipe
-from onsphere.train.result import Cost, Result, Row, SeedResult, git_commit, machine, version
+from onsphere.train.result import Cost, Result, Row, SeedResult, git_commit, machine, plain, version
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -33,20 +39,22 @@ __all__ = ["Interrupted", "measure_cost", "run"]
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C stopped a run.
+    """Ctrl-C or SIGTERM stopped a run; the training that it met can be resumed from its last finished step.
 
     Args:
         result: holds the seeds that were done, with ``complete`` False.
         path: of the result file with them, or None where nothing was written.
+        signal: number of the signal, SIGINT for Ctrl-C.
 
     >>> isinstance(Interrupted(None, None), KeyboardInterrupt)
     True
     """
 
-    def __init__(self, result: Result, path: Path | None) -> None:
+    def __init__(self, result: Result, path: Path | None, signal: int = signal.SIGINT) -> None:
         super().__init__(f"interrupted; what was done is in {path}" if path else "interrupted")
         self.result = result
         self.path = path
+        self.signal = signal
 
 
 def run(
@@ -61,17 +69,24 @@ def run(
     num_nodes: int = 1,
     threads: int | None = None,
     measure: bool = True,
+    resume: bool = False,
+    checkpoint_seconds: float = 60.0,
+    save_weights: bool = True,
+    keep_best: bool = False,
+    keep_every: int | None = None,
+    logs: Sequence[str] = ("csv",),
     progress: Callable[[Progress], None] | None = None,
 ) -> Result:
     """Train every recipe with every seed and gather what came out.
 
     Seeds go round outside and rows inside, so that what an interrupted run leaves can be compared. With one process on
-    a CPU two runs give the same numbers to the last bit.
+    a CPU two runs give the same numbers to the last bit, and so does one that was stopped and resumed.
 
     Args:
         recipes: one, or the rows of a comparison: same name, same data.
         seeds: one training each; the default is the MMA paper's (section 5.2).
-        folder: result.json is written there, anew after every training; None writes nothing.
+        folder: result.json is written there, anew after every training, and weights, logs and checkpoints beside it;
+            None writes nothing.
         devices: how many, per machine; ``auto`` is torchrun's number of processes, and one without torchrun.
         accelerator: ``auto``, ``cpu``, ``cuda``, ...
         precision: Lightning Fabric's names: ``32-true``, ``bf16-mixed``, ...
@@ -80,13 +95,24 @@ def run(
         num_nodes: machines; torchrun's number goes first.
         threads: of torch on the CPU, per process; None leaves them as they are.
         measure: measure costs first, see measure_cost.
+        resume: go on with the run in the folder: finished trainings are kept, an unfinished one continues at its
+            checkpoint, and the rest follow. An empty folder is started in.
+        checkpoint_seconds: between two checkpoints of a training, in folder/checkpoints; 0 for one after every step.
+            A training that is killed loses no more than that, one that is interrupted nothing.
+        save_weights: write the final weights of every training to folder/weights/ROW-SEED.safetensors.
+        keep_best: also those with the best top-1 so far, ROW-SEED.best.safetensors. They were chosen by the test set.
+        keep_every: also those after every so many epochs, ROW-SEED.epoch-N.safetensors.
+        logs: what is written to folder/logs after every epoch: ``csv``, ``tensorboard``, both or none.
         progress: called with a Progress on the first process.
 
     Raises:
         ValueError: if there are no recipes or seeds, if rows have different names or data, or if a row or seed is there
             twice, or if a batch has fewer images than there are processes.
+        CheckpointError: if what is in the folder is damaged or of another run, or, without ``resume``, unfinished.
+        OSError: if a file cannot be written, such as on a full disk; older files stay as they are.
         NonFiniteLoss: if a loss becomes NaN or infinite; seeds done before are in the result file.
-        Interrupted: on Ctrl-C; it carries what was done.
+        Interrupted: on Ctrl-C or SIGTERM, after the step that it meets; it carries what was done. A second Ctrl-C does
+            not wait for the step.
 
     Source: MMA paper, sections 5.1 and 5.2.
 
@@ -113,16 +139,20 @@ def run(
     seeds = tuple(seeds)
     if not seeds or len(set(seeds)) != len(seeds):
         raise ValueError(f"seeds={list(seeds)}: expected at least one, and no seed twice")
-    path = None if folder is None else Path(folder) / "result.json"
+    keep = Keep(checkpoint_seconds, save_weights, keep_best, keep_every, logs)
+    if resume and folder is None:
+        raise ValueError("resume=True needs the folder of the run that is to go on")
     fabric = _fabric(accelerator, devices, precision, strategy, num_nodes)
     job = functools.partial(
         _run,
         rows=rows,
         seeds=seeds,
-        path=path,
+        folder=None if folder is None else Path(folder),
         precision=str(precision),
         threads=threads,
         measure=measure,
+        resume=resume,
+        keep=keep,
         progress=progress,
     )
     result: Result = fabric.launch(job)
@@ -198,60 +228,116 @@ def _run(
     *,
     rows: Sequence[Recipe],
     seeds: Sequence[int],
-    path: Path | None,
+    folder: Path | None,
     precision: str,
     threads: int | None,
     measure: bool,
+    resume: bool,
+    keep: Keep,
     progress: Callable[[Progress], None] | None,
 ) -> Result:
-    started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
-    commit = git_commit()
-    costs: Sequence[Cost | None] = [None] * len(rows)
-    finished: list[list[SeedResult]] = [[] for _ in rows]
-    source: Data | None = None
-    written: Path | None = None
+    clock = time.perf_counter()
+    path = None if folder is None else folder / "result.json"
+    if folder is not None and not resume:
+        check_fresh(folder)
     if not fabric.is_global_zero:
         progress = None
 
-    def result() -> Result:
-        return Result(
+    with _threads(threads), StopRequest() as stop:
+        source = _common_data(rows, fabric)
+        result = Result(
             name=rows[0].name,
             source=rows[0].source,
-            complete=all(len(done) == len(seeds) for done in finished),
-            started=started,
-            seconds=time.perf_counter() - clock,
+            complete=False,
+            started=datetime.now(UTC).isoformat(timespec="seconds"),
+            seconds=0.0,
             onsphere=version(),
-            commit=commit,
+            commit=git_commit(),
             python=platform.python_version(),
             torch=torch.__version__,
             machine=machine(fabric.device, fabric.world_size),
             precision=precision,
-            data={} if source is None else _summary(source),
-            rows=tuple(
-                Row(recipe.row, recipe.settings, recipe.paper, cost, tuple(done))
-                for recipe, cost, done in zip(rows, costs, finished, strict=True)
-            ),
+            data=_summary(source),
+            rows=tuple(Row(recipe.row, recipe.settings, recipe.paper, None, ()) for recipe in rows),
         )
-
-    with _threads(threads):
+        written = None
+        if resume and path is not None and path.exists():
+            result, written = _continued(path, result, seeds), path
+        before = result.seconds
         try:
-            source = _common_data(rows, fabric)
             data = load(source, fabric.device)
-            if measure:
+            if measure and result.rows[0].cost is None:
                 costs = measure_rows(fabric, rows, data, 50, 3, 60.0, seeds[0], progress)
-            steps = [recipe.epochs * steps_per_epoch(recipe, data) for recipe in rows]
+                measured = [replace(row, cost=cost) for row, cost in zip(result.rows, costs, strict=True)]
+                result = replace(result, rows=tuple(measured))
+            steps = [total_steps(recipe, data) for recipe in rows]
             at = Progress("train", rows[0].row, rows=len(rows), seeds=len(seeds), total=len(seeds) * sum(steps))
-            for i, seed in enumerate(seeds):
-                for j, recipe in enumerate(rows):
+            stop.training = True
+            for (i, seed), (j, recipe) in itertools.product(enumerate(seeds), enumerate(rows)):
+                keeper = Keeper(
+                    fabric,
+                    folder,
+                    keep,
+                    _identity(recipe, seed, source, precision),
+                    steps_per_epoch(recipe, data),
+                    steps[j],
+                )
+                if seed not in {done.seed for done in result.rows[j].seeds}:
                     at = replace(at, row=recipe.row, row_index=j, seed=seed, seed_index=i)
-                    finished[j].append(train(fabric, recipe, data, seed, progress, at))
-                    at = replace(at, done=at.done + steps[j])
+                    outcome = Training(fabric, recipe, data, seed, keeper, stop, progress, at).run()
+                    result = _with(result, j, outcome, seeds, before + time.perf_counter() - clock)
                     if path is not None and fabric.is_global_zero:
-                        result().write(path)
+                        result.write(path)
                         written = path
+                keeper.forget()
+                at = replace(at, done=at.done + steps[j])
         except KeyboardInterrupt:
-            raise Interrupted(result(), written) from None
-        return result()
+            result = replace(result, seconds=before + time.perf_counter() - clock)
+            raise Interrupted(result, written, stop.signal or signal.SIGINT) from None
+        finally:
+            stop.training = False
+        return result
+
+
+def _with(result: Result, row: int, outcome: SeedResult, seeds: Sequence[int], seconds: float) -> Result:
+    """A result with one more training."""
+    rows = list(result.rows)
+    rows[row] = replace(rows[row], seeds=(*rows[row].seeds, outcome))
+    complete = all({done.seed for done in row.seeds} >= set(seeds) for row in rows)
+    return replace(result, rows=tuple(rows), complete=complete, seconds=seconds)
+
+
+def _continued(path: Path, fresh: Result, seeds: Sequence[int]) -> Result:
+    """The result in a file, once it is clear that it is of the same run."""
+    try:
+        old = Result.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is damaged or is no result: {error}") from error
+    for name in ("name", "precision", "data"):
+        there, here = plain(getattr(old, name)), plain(getattr(fresh, name))
+        if there != here:
+            raise CheckpointError(f"{path} is of another run: {name} is {there!r} there and {here!r} here")
+    there, here = [row.row for row in old.rows], [row.row for row in fresh.rows]
+    if there != here:
+        raise CheckpointError(f"{path} is of another run: its rows are {there}, and here {here}")
+    for row, new in zip(old.rows, fresh.rows, strict=True):
+        a, b = plain(row.settings), plain(new.settings)
+        for name in sorted({*a, *b}):
+            if a.get(name) != b.get(name):
+                differing = f"{name} of row {row.row!r} is {a.get(name)!r} there and {b.get(name)!r} here"
+                raise CheckpointError(f"{path} is of another run: {differing}")
+    more = sorted({done.seed for row in old.rows for done in row.seeds} - set(seeds))
+    if more:
+        raise CheckpointError(f"{path} has results of the seeds {more} too: expected seeds={list(seeds)} to have them")
+    complete = all({done.seed for done in row.seeds} >= set(seeds) for row in old.rows)
+    return replace(old, complete=complete)
+
+
+def _identity(recipe: Recipe, seed: int, source: Data, precision: str) -> dict[str, Any]:
+    """What two trainings must have in common for one to continue the other."""
+    names = ("name", "row", "epochs", "batch_size", "max_steps", "schedule_every", "clip", "ema", "settings")
+    of_recipe = {name: getattr(recipe, name) for name in names}
+    return {**of_recipe, "seed": seed, "precision": precision, "data": _summary(source), "torch": torch.__version__}
 
 
 def _rows(recipes: Recipe | Sequence[Recipe]) -> tuple[Recipe, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import random
 import statistics
 import time
@@ -12,9 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from onsphere.train.batches import Loaded, batches, steps_per_epoch
+from onsphere.train.batches import Loaded, batches, steps_per_epoch, total_steps
+from onsphere.train.interruption import StopRequest
+from onsphere.train.keeping import Keeper
 from onsphere.train.recipe import Progress, Recipe
 from onsphere.train.result import SeedResult
 
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["NonFiniteLoss"]
 
 EVALUATION_BATCH = 512
+METRICS = ("top1", "top5", "test_loss")
 SECONDS_BETWEEN_LOOKS = 0.1
 
 
@@ -31,70 +37,138 @@ class NonFiniteLoss(RuntimeError):
     """The loss became NaN or infinite; the message says in which row, seed, epoch and step, and in which part."""
 
 
-def train(
-    fabric: Fabric,
-    recipe: Recipe,
-    data: Loaded,
-    seed: int,
-    progress: Callable[[Progress], None] | None,
-    at: Progress,
-) -> SeedResult:
-    """One model from its seed to its last epoch."""
-    begin = time.perf_counter()
-    trainee = prepare(fabric, recipe, seed)
-    steps = steps_per_epoch(recipe, data)
-    curve: dict[str, list[float]] = {}
-    observed: list[Mapping[str, object]] = []
-    metrics: dict[str, float] = {}
-    next_look = 0.0
+class Training:
+    """One model from its seed, or from its checkpoint, to its last step.
 
-    for epoch in range(1, recipe.epochs + 1):
+    Args:
+        fabric: of the run.
+        recipe: what is trained.
+        data: on the device.
+        seed: everything random comes from it.
+        keeper: of this training's files.
+        stop: notes Ctrl-C and SIGTERM.
+        progress: called some ten times a second.
+        at: what Progress is filled in from.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        recipe: Recipe,
+        data: Loaded,
+        seed: int,
+        keeper: Keeper,
+        stop: StopRequest,
+        progress: Callable[[Progress], None] | None,
+        at: Progress,
+    ) -> None:
+        self.fabric, self.recipe, self.data, self.seed = fabric, recipe, data, seed
+        self.keeper, self.stop = keeper, stop
+        self.steps, self.total = steps_per_epoch(recipe, data), total_steps(recipe, data)
+        self.watch = Watch(progress, replace(at, epochs=math.ceil(self.total / self.steps)))
+
+    def run(self) -> SeedResult:
+        """Train to the end.
+
+        Raises:
+            KeyboardInterrupt: a stop was asked for; the state after the last step is in the checkpoint.
+        """
+        begin = time.perf_counter()
+        self.trainee = prepare(self.fabric, self.recipe, self.seed)
+        self.so_far = so_far = self.keeper.start(self.trainee)
+        self.begin = begin - so_far.seconds
+        while so_far.step < self.total:
+            epoch = so_far.step // self.steps + 1
+            first, last = (epoch - 1) * self.steps, min(epoch * self.steps, self.total)
+            self._steps(epoch, first, last)
+            self._end_of_epoch(epoch, first, last)
+            if last < self.total:
+                self._stop_or_save(0)  # every process is here at the same time, so that they can always agree
+
+        end = {} if self.recipe.final is None else _read(self.recipe.final, self.trainee.evaluated)
+        self.keeper.finish(self.trainee)
+        return SeedResult(
+            seed=self.seed,
+            seconds=time.perf_counter() - self.begin,
+            steps=self.total,
+            final={name: statistics.fmean(so_far.curve[name][-5:]) for name in METRICS},
+            last={name: so_far.curve[name][-1] for name in METRICS},
+            curve=so_far.curve,
+            observations=_over_epochs(so_far.observed),
+            end=end,
+        )
+
+    def _steps(self, epoch: int, first: int, last: int) -> None:
+        """The steps of an epoch that are not done yet."""
+        fabric, recipe, trainee, so_far = self.fabric, self.recipe, self.trainee, self.so_far
         trainee.wrapped.train()
-        losses = torch.zeros(steps, 2, device=fabric.device)  # objective and regularizer of every step
-        looked = 0
-        for step, batch in enumerate(batches(fabric, recipe, data, seed, epoch), start=1):
-            losses[step - 1, 0], losses[step - 1, 1] = optimizer_step(fabric, recipe, trainee, *batch)
+        if so_far.losses is None:
+            so_far.losses = torch.zeros(last - first, 2, device=fabric.device)  # objective and regularizer of each
+        looked = so_far.step - first
+        for batch in batches(fabric, recipe, self.data, self.seed, epoch, first=looked):
+            row = so_far.step - first
+            so_far.losses[row, 0], so_far.losses[row, 1] = optimizer_step(fabric, recipe, trainee, *batch)
+            so_far.step += 1
             for hook in recipe.after_step:
-                hook(trainee.model, (epoch - 1) * steps + step)
+                hook(trainee.model, so_far.step)
 
             # To look at a loss makes a GPU wait, so there it is done some ten times a second only.
-            due = time.perf_counter() >= next_look
-            if due or step == steps or fabric.device.type == "cpu":
-                _check_finite(losses[looked:step], recipe, seed, epoch, looked)
-                looked = step
-            if due and progress is not None and step < steps:
-                loss = losses[step - 1].sum().item()
-                done = at.done + (epoch - 1) * steps + step
-                at_step = replace(at, epoch=epoch, epochs=recipe.epochs, step=step, steps=steps, loss=loss)
-                progress(replace(at_step, metrics=metrics, done=done))
-                next_look = time.perf_counter() + SECONDS_BETWEEN_LOOKS
+            due, ends = self.watch.due(), so_far.step == last
+            if due or ends or fabric.device.type == "cpu":
+                _check_finite(so_far.losses[looked : row + 1], recipe, self.seed, epoch, looked)
+                looked = row + 1
+            if ends:
+                return  # the epoch is evaluated before anything is saved
+            if due:
+                self.watch.step(epoch, so_far.step, row + 1, last - first, so_far.losses[row].sum().item())
+            self._stop_or_save(so_far.step)
 
+    def _end_of_epoch(self, epoch: int, first: int, last: int) -> None:
+        fabric, recipe, trainee, so_far = self.fabric, self.recipe, self.trainee, self.so_far
+        assert so_far.losses is not None
+        objective, penalty = _over_processes(fabric, so_far.losses.mean(0), "mean").tolist()
+        so_far.losses = None
         rate = trainee.optimizer.param_groups[0]["lr"]
-        if trainee.schedule is not None:
-            trainee.schedule.step()
-        objective, penalty = _over_processes(fabric, losses.mean(0), "mean").tolist()
-        metrics = _evaluate(fabric, recipe, trainee, data)
+        if trainee.schedule is not None and recipe.schedule_every == "epoch":
+            _step_schedule(trainee.schedule, objective + penalty)
+        metrics = _evaluate(fabric, recipe, trainee, self.data)
         entry = {"epoch": epoch, "train_loss": objective + penalty, "objective": objective, "regularizer": penalty}
         for name, value in {**entry, **metrics, "lr": float(rate)}.items():
-            curve.setdefault(name, []).append(value)
+            so_far.curve.setdefault(name, []).append(value)
         if recipe.observe is not None:
-            observed.append(_read(recipe.observe, trainee.model))
-        if progress is not None:
-            at_step = replace(at, epoch=epoch, epochs=recipe.epochs, step=steps, steps=steps, loss=objective + penalty)
-            progress(replace(at_step, metrics=metrics, done=at.done + epoch * steps))
-            next_look = time.perf_counter() + SECONDS_BETWEEN_LOOKS
+            so_far.observed.append(_read(recipe.observe, trainee.evaluated))
+        self.keeper.after_epoch(trainee, so_far)
+        self.watch.epoch(epoch, last, last - first, objective + penalty, metrics)
 
-    end = {} if recipe.final is None else _read(recipe.final, trainee.model)
-    return SeedResult(
-        seed=seed,
-        seconds=time.perf_counter() - begin,
-        steps=recipe.epochs * steps,
-        final={name: statistics.fmean(curve[name][-5:]) for name in metrics},
-        last=metrics,
-        curve=curve,
-        observations=_over_epochs(observed),
-        end=end,
-    )
+    def _stop_or_save(self, step: int) -> None:
+        stops, saves = self.stop.agreed(self.fabric, step, self.keeper.due)
+        if saves:
+            self.so_far.seconds = time.perf_counter() - self.begin
+            self.keeper.save(self.trainee, self.so_far)
+        if stops:
+            raise KeyboardInterrupt
+
+
+class Watch:
+    """Tells a callback how far a training has come, some ten times a second."""
+
+    def __init__(self, progress: Callable[[Progress], None] | None, at: Progress) -> None:
+        self.progress, self.at, self.next = progress, at, 0.0
+
+    def due(self) -> bool:
+        return time.perf_counter() >= self.next
+
+    def step(self, epoch: int, done: int, step: int, steps: int, loss: float) -> None:
+        self._tell(epoch=epoch, step=step, steps=steps, loss=loss, done=self.at.done + done)
+
+    def epoch(self, epoch: int, done: int, steps: int, loss: float, metrics: Mapping[str, float]) -> None:
+        self.at = replace(self.at, metrics=metrics)
+        self._tell(epoch=epoch, step=steps, steps=steps, loss=loss, done=self.at.done + done)
+
+    def _tell(self, **where: Any) -> None:
+        if self.progress is not None:
+            self.progress(replace(self.at, **where))
+        self.next = time.perf_counter() + SECONDS_BETWEEN_LOOKS
 
 
 @dataclass(frozen=True)
@@ -105,7 +179,16 @@ class Trainee:
     wrapped: nn.Module
     optimizer: Any  # Fabric's wrapper, which has the optimizer's class only at run time
     schedule: LRScheduler | None
-    regularizer: Callable[[], Tensor] | None
+    regularizer: Callable[..., Tensor] | None
+    average: AveragedModel | None
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The bare model with the weights that count: averaged ones where the recipe wants them."""
+        if self.average is None:
+            return self.model
+        averaged: nn.Module = self.average.module
+        return averaged
 
 
 def prepare(fabric: Fabric, recipe: Recipe, seed: int) -> Trainee:
@@ -119,9 +202,17 @@ def prepare(fabric: Fabric, recipe: Recipe, seed: int) -> Trainee:
         recipe.prepare(model)
     regularizer = None if recipe.regularizer is None else recipe.regularizer(model)
     wrapped = fabric.setup_module(model)
+    average = None
+    if recipe.ema is not None:
+        if any(hasattr(parameter, "full_tensor") for parameter in model.parameters()):
+            raise ValueError(f"ema={recipe.ema}: averaged weights need whole parameters, these are sharded (fsdp)")
+        decay = get_ema_multi_avg_fn(recipe.ema)  # type: ignore[no-untyped-call]
+        average = AveragedModel(model, multi_avg_fn=decay, use_buffers=True)
     optimizer = recipe.optimizer(model.parameters())
     schedule = None if recipe.schedule is None else recipe.schedule(optimizer)
-    return Trainee(model, wrapped, fabric.setup_optimizers(optimizer), schedule, regularizer)
+    if isinstance(schedule, ReduceLROnPlateau) and recipe.schedule_every == "step":
+        raise ValueError("schedule_every='step' with ReduceLROnPlateau: expected 'epoch', it goes by an epoch's loss")
+    return Trainee(model, wrapped, fabric.setup_optimizers(optimizer), schedule, regularizer, average)
 
 
 def optimizer_step(
@@ -134,27 +225,45 @@ def optimizer_step(
         penalty: Tensor | float = 0.0
         fabric.backward(objective)
     else:
-        penalty = trainee.regularizer()
+        wants_labels = getattr(trainee.regularizer, "wants_labels", False)
+        penalty = trainee.regularizer(labels) if wants_labels else trainee.regularizer()
         fabric.backward(objective + penalty)
         penalty = penalty.detach()
+    if recipe.clip is not None:
+        fabric.clip_gradients(trainee.wrapped, trainee.optimizer, max_norm=recipe.clip)
     trainee.optimizer.step()
+    if trainee.schedule is not None and recipe.schedule_every == "step":
+        trainee.schedule.step()
+    if trainee.average is not None:
+        trainee.average.update_parameters(trainee.model)
     return objective.detach(), penalty
+
+
+def _step_schedule(schedule: LRScheduler, loss: float) -> None:
+    if isinstance(schedule, ReduceLROnPlateau):
+        schedule.step(loss)
+    else:
+        schedule.step()
 
 
 @torch.no_grad()
 def _evaluate(fabric: Fabric, recipe: Recipe, trainee: Trainee, data: Loaded) -> dict[str, float]:
     """Accuracies in percent and the mean objective over the test set, which the processes share out."""
-    trainee.wrapped.eval()
+    # The averaged copy is on every process and in no wrapper.
+    model = trainee.wrapped if trainee.average is None else trainee.average.module
+    model.eval()
     loss = torch.zeros((), device=fabric.device)
     data.top1.reset()
     data.top5.reset()
     for first in range(0, len(data.test), EVALUATION_BATCH):
-        images, labels = (
-            split[first : first + EVALUATION_BATCH].tensor_split(fabric.world_size)[fabric.global_rank]
-            for split in (data.test.images, data.test.labels)
-        )
+        indices = torch.arange(first, min(first + EVALUATION_BATCH, len(data.test)), device=fabric.device)
+        indices = indices.tensor_split(fabric.world_size)[fabric.global_rank]
+        images, labels = data.test.take(indices), data.test.labels[indices]
+        if recipe.test_transform is not None:
+            images = recipe.test_transform(images)
         # Also where this process's part is empty: the wrapped model may wait for the others.
-        outputs = trainee.wrapped(data.normalize(images))
+        with fabric.autocast() if trainee.average is not None else contextlib.nullcontext():
+            outputs = model(data.normalize(images))
         if len(labels):
             loss += recipe.objective(outputs, labels) * len(labels)
             data.top1.update(outputs, labels)

@@ -9,7 +9,6 @@ import math
 import os
 import platform
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,6 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+
+from onsphere.train.files import replace_file
 
 __all__ = ["Cost", "Result", "Row", "SeedResult"]
 
@@ -134,9 +135,9 @@ class Result:
         >>> SCHEMA
         1
         """
-        plain = _plain(asdict(self))
-        assert isinstance(plain, dict)
-        return {"schema": SCHEMA, **plain}
+        content = plain(asdict(self))
+        assert isinstance(content, dict)
+        return {"schema": SCHEMA, **content}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Result:
@@ -169,21 +170,11 @@ class Result:
         Args:
             path: of the file; its folder is made if need be.
         """
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(self.to_json(), file, indent=1, allow_nan=False)
-                file.write("\n")
-            os.chmod(temporary, 0o644)  # mkstemp's 0600 is for secrets
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        text = json.dumps(self.to_json(), indent=1, allow_nan=False)
+        replace_file(Path(path), f"{text}\n".encode())
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """The same in JSON's types; what is not finite becomes None."""
     match value:
         case None | bool() | int() | str():
@@ -191,17 +182,17 @@ def _plain(value: Any) -> Any:
         case float():
             return value if math.isfinite(value) else None
         case Mapping():
-            return {str(name): _plain(item) for name, item in value.items()}
+            return {str(name): plain(item) for name, item in value.items()}
         case list() | tuple():
-            return [_plain(item) for item in value]
+            return [plain(item) for item in value]
         case Tensor() | np.ndarray() | np.generic():
-            return _plain(value.tolist())
+            return plain(value.tolist())
         case _:
             return str(value)
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The inverse of _plain for numbers and lists of numbers."""
+    """The inverse of plain for numbers and lists of numbers."""
     return {
         name: [math.nan if item is None else item for item in value]
         if isinstance(value, list)
