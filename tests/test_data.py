@@ -199,7 +199,7 @@ def test_parquet_names_the_row_of_another_size(tmp_path: Path) -> None:
 
 def test_parquet_names_labels_out_of_range_or_missing(tmp_path: Path) -> None:
     broken(tmp_path, [], [0, 1, 2])
-    with pytest.raises(ValueError, match="train set's image 2 has label 2: expected 0 to 1"):
+    with pytest.raises(ValueError, match=r"train-0\.parquet', row 2: label 2 in the train set: expected 0 to 1"):
         parquet(tmp_path)
     broken(tmp_path, [], [0, None, 1])
     with pytest.raises(ValueError, match="row 1: label is None: expected a number"):

@@ -2,6 +2,9 @@
 
 from onsphere.data.augmentation import augment, centre_crop, crop_flip, then
 from onsphere.data.embedded import digits, noise
+from onsphere.data.files import Files
+from onsphere.data.folders import image_folder
+from onsphere.data.hub import hub
 from onsphere.data.idx import mnist
 from onsphere.data.images import Data, Images
 from onsphere.data.imbalance import imbalanced, linear_imbalance, one_class_imbalance
@@ -10,11 +13,14 @@ from onsphere.data.parquet_files import parquet
 
 __all__ = [
     "Data",
+    "Files",
     "Images",
     "augment",
     "centre_crop",
     "crop_flip",
     "digits",
+    "hub",
+    "image_folder",
     "imbalanced",
     "linear_imbalance",
     "load",

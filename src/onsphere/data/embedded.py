@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from onsphere.data.images import Data, Images, measured
+from onsphere.data.images import Data, Images
+from onsphere.data.memory import measured
 
 
 def digits(train_images: int | None = None, *, seed: int = 0) -> Data:

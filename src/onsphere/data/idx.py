@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from onsphere.data.images import Data, Images, measured
+from onsphere.data.images import Data, Images
+from onsphere.data.memory import measured
 
 
 def mnist(folder: str | Path, *, name: str | None = None) -> Data:

@@ -1,12 +1,13 @@
-"""A labelled image set, and a data set of two of them."""
+"""A labelled image set in memory, and a data set: one to learn from and one to test on."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from onsphere.data.files import Files
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Data:
         test: images to measure accuracy on.
         num_classes: labels are 0 ... num_classes - 1.
         classes: the classes' names.
-        mean: per channel, of the training pixels scaled to [0, 1].
+        mean: per channel, of the training pixels scaled to [0, 1]; of 2048 images spread over the set for ``Files``.
         std: likewise, the standard deviation.
 
     Raises:
@@ -88,8 +89,8 @@ class Data:
     """
 
     name: str
-    train: Images
-    test: Images
+    train: Images | Files
+    test: Images | Files
     num_classes: int
     classes: tuple[str, ...]
     mean: tuple[float, ...]
@@ -110,14 +111,3 @@ class Data:
                 )
         if self.train.shape != self.test.shape:
             raise ValueError(f"{self.name}: train is {self.train} but test is {self.test}: expected the same size")
-
-
-def measured(name: str, train: Images, test: Images, classes: Sequence[str]) -> Data:
-    """A data set with the mean and standard deviation of its training pixels."""
-    # From the 256 counts: exact, and no float copy of the data set.
-    counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in train.images.unbind(1)])
-    levels = torch.arange(256, dtype=torch.float64) / 255
-    share = counts / counts.sum(1, keepdim=True).to(torch.float64)
-    mean = (share * levels).sum(1)
-    std = (share * (levels - mean[:, None]).square()).sum(1).sqrt()
-    return Data(name, train, test, len(classes), tuple(classes), tuple(mean.tolist()), tuple(std.tolist()))

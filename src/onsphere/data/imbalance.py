@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
-from onsphere.data.images import Data, measured
+from onsphere.data.images import Data
+from onsphere.data.memory import measured
 
 
 def imbalanced(data: Data, counts: Sequence[int], seed: int = 0) -> Data:
