@@ -154,3 +154,28 @@ def srip(weight: Tensor, iterations: int = 2) -> Tensor:
             return _zero(weight)
         v = product / length
     return length
+
+
+def sphere_conv2d(
+    x: Tensor, weight: Tensor, stride: int, padding: int, dilation: int, groups: int, eps: float
+) -> Tensor:
+    """Thesis, eq. 3.3: the cosine between each filter and each patch, patch by patch; eps is added to ||x||^2."""
+    x, weight = x.double(), weight.double()
+    images, channels, height, width = x.shape
+    filters, _, k_h, k_w = weight.shape
+    padded = x.new_zeros(images, channels, height + 2 * padding, width + 2 * padding)
+    padded[:, :, padding : padding + height, padding : padding + width] = x
+    rows = range(0, height + 2 * padding - dilation * (k_h - 1), stride)
+    columns = range(0, width + 2 * padding - dilation * (k_w - 1), stride)
+    cosines = []
+    for n in range(images):
+        for f in range(filters):
+            group = f // (filters // groups)
+            own = slice(group * channels // groups, (group + 1) * channels // groups)
+            w = weight[f]
+            for i in rows:
+                for j in columns:
+                    patch = padded[n, own, i : i + dilation * k_h : dilation, j : j + dilation * k_w : dilation]
+                    length = (patch.square().sum() + eps).sqrt()
+                    cosines.append((w * patch).sum() / (_norm(w) * length))
+    return torch.stack(cosines).reshape(images, filters, len(rows), len(columns))

@@ -13,6 +13,7 @@ from onsphere.diversity import (
     Riesz,
 )
 from onsphere.integrations import attach
+from onsphere.layers import SphereConv2d, SphereLinear
 from onsphere.regularizers import Regularizer
 from onsphere.sphere import NonFiniteWeightError
 
@@ -30,6 +31,8 @@ __all__ = [
     "Orthonormal",
     "Regularizer",
     "Riesz",
+    "SphereConv2d",
+    "SphereLinear",
     "attach",
     "diagnostics",
     "functional",

@@ -1,7 +1,33 @@
-"""The papers' backbones: builder functions, one file a family; layers have the names that the papers' tables use."""
+"""The papers' backbones: builder functions, one file a family; layers have the names that the papers' tables use.
 
-from onsphere.models.plain import mlp, plain_cnn
-from onsphere.models.resnet import resnet20
-from onsphere.models.vgg import vgg19_bn
+The output layer is called ``classifier`` and comes last. Models can be moved to ``channels_last`` and compiled.
+"""
 
-__all__ = ["mlp", "plain_cnn", "resnet20", "vgg19_bn"]
+from onsphere.models.densenet import densenet, densenet_40_12
+from onsphere.models.plain import mlp, plain_cnn, plain_cnn10
+from onsphere.models.resnet import resnet20, resnet32, resnet56, wide_resnet32
+from onsphere.models.resnet_imagenet import resnet18, resnet34, resnet50
+from onsphere.models.spherenet import spherenet_cnn
+from onsphere.models.vgg import vgg16_bn, vgg19_bn
+from onsphere.models.wide_resnet import wide_resnet, wrn_16_8, wrn_28_10
+
+__all__ = [
+    "densenet",
+    "densenet_40_12",
+    "mlp",
+    "plain_cnn",
+    "plain_cnn10",
+    "resnet18",
+    "resnet20",
+    "resnet32",
+    "resnet34",
+    "resnet50",
+    "resnet56",
+    "spherenet_cnn",
+    "vgg16_bn",
+    "vgg19_bn",
+    "wide_resnet",
+    "wide_resnet32",
+    "wrn_16_8",
+    "wrn_28_10",
+]

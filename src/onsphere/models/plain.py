@@ -1,15 +1,16 @@
-"""Networks without skip connections that are small enough to read at a glance: an MLP and the thesis's plain CNN."""
+"""Networks without skip connections that are small enough to read at a glance: an MLP and the thesis's plain CNNs."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import nn
 
 from onsphere.models.initialization import he_normal
+from onsphere.models.sizes import positive, scaled
 
-__all__ = ["mlp", "plain_cnn"]
+__all__ = ["hidden_neurons", "mlp", "plain_cnn", "plain_cnn10", "pooled_side", "three_stages"]
 
 
 def mlp(in_features: int, num_classes: int, hidden: Sequence[int] = (256, 256)) -> nn.Sequential:
@@ -27,7 +28,7 @@ def mlp(in_features: int, num_classes: int, hidden: Sequence[int] = (256, 256)) 
     >>> mlp(64, 10, hidden=(32,))(torch.zeros(5, 1, 8, 8)).shape
     torch.Size([5, 10])
     """
-    _positive(in_features=in_features, num_classes=num_classes, hidden=hidden)
+    positive(in_features=in_features, num_classes=num_classes, hidden=hidden)
     layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
     for i, features in enumerate(hidden, start=1):
         layers[f"hidden{i}"] = nn.Linear(in_features, features)
@@ -48,63 +49,170 @@ def plain_cnn(
     image_size: int = 32,
     batch_norm: bool = True,
     fc: int | None = None,
+    fc_relu: bool = True,
 ) -> nn.Sequential:
-    """CNN-6, CNN-9 or CNN-15: three stages of 3 x 3 convolutions with a 2 x 2 max pooling after each, a hidden layer.
+    """The thesis's CNN-3 to CNN-69: three stages of 3 x 3 convolutions, 2 x 2 max poolings, a hidden layer.
+
+    ==========  =============  ===========  ===  =========================
+    table       depth          widths       fc   used in
+    ==========  =============  ===========  ===  =========================
+    D.1, E.1    6, 9, 15       64/128/256   256  chapters 5 (MHE), 6 (CoMHE)
+    B.1         3, 9, 18,      64/96/128    256  chapter 3 (SphereNet)
+                45, 60, 69
+    E.3         3, 9           32/64/64     64   Figure 6.1
+    F.1         6, 9           64/64/64     64   chapter 7 (OPT)
+    ==========  =============  ===========  ===  =========================
 
     Args:
         depth: number of convolutions, a multiple of 3; 9 is the thesis's default network.
         widths: filters of the convolutions ``conv1_*``, ``conv2_*`` and ``conv3_*``.
         in_channels: channels of the images.
         num_classes: outputs of ``classifier``.
-        image_size: height and width of the images in pixels, a multiple of 8.
+        image_size: height and width of the images in pixels, at least 8; each pooling halves it, rounding down.
         batch_norm: a BatchNorm2d between every convolution and its ReLU; without it the convolutions have biases.
-        fc: neurons of the hidden linear layer ``fc``; None takes ``widths[2]`` as the thesis does, 0 leaves it out.
+        fc: neurons of the hidden linear layer ``fc``; None takes ``widths[2]``, 0 leaves the layer out.
+        fc_relu: a ReLU behind ``fc``. Without it the features are linear, as in the authors' published code
+            (wy1iu/MHE); features to be plotted, such as the two (``fc=2``) of Figure 5.4, need that.
 
     Raises:
-        ValueError: if depth is not a multiple of 3, image_size not one of 8, or a size is below 1.
+        ValueError: if depth is not a multiple of 3, a size is too small, or fc_relu is off where there is no fc.
 
-    Source: thesis, Table D.1 (widths 64/128/256, fully connected 256); Table 5.2 varies the widths.
+    Source: thesis, the tables above; Table 5.2 varies the widths of Table D.1's CNN-9.
 
     >>> import torch
-    >>> model = plain_cnn(6, widths=(8, 16, 32), in_channels=1, image_size=8)
-    >>> model(torch.zeros(5, 1, 8, 8)).shape
+    >>> model = plain_cnn(6, widths=(8, 16, 32), in_channels=1, image_size=28)
+    >>> model(torch.zeros(5, 1, 28, 28)).shape
     torch.Size([5, 10])
     >>> [name for name, _ in model.named_children() if name.startswith("conv")]
     ['conv1_1', 'conv1_2', 'conv2_1', 'conv2_2', 'conv3_1', 'conv3_2']
     """
-    _positive(depth=depth, widths=widths, in_channels=in_channels, num_classes=num_classes, image_size=image_size)
+    positive(in_channels=in_channels, num_classes=num_classes)
+    if fc == 0 and not fc_relu:
+        raise ValueError("fc_relu=False, fc=0: there is no hidden layer whose ReLU could be left out")
+    layers = three_stages(depth, widths, in_channels, _convolution(batch_norm), batch_norm)
+    features = widths[2] * pooled_side(image_size) ** 2
+    return _with_hidden_layer(layers, features, hidden_neurons(fc, widths), fc_relu, num_classes)
+
+
+def plain_cnn10(
+    num_classes: int = 1000, in_channels: int = 3, *, width: float = 1.0, image_size: int = 224, batch_norm: bool = True
+) -> nn.Sequential:
+    """The thesis's CNN-10 for ImageNet: a 7 x 7 convolution and a pooling in front of CNN-9; 5.4 million parameters.
+
+    The first convolution and its 3 x 3 max pooling have stride 2 and are called ``conv0`` and ``pool0``; the other
+    layers are those of :func:`plain_cnn` with 64/128/256 filters and a hidden layer of 256 neurons.
+
+    Args:
+        num_classes: outputs of ``classifier``.
+        in_channels: channels of the images.
+        width: factor on the filters and on the neurons of the hidden layer.
+        image_size: height and width of the images in pixels, at least 29.
+        batch_norm: a BatchNorm2d between every convolution and its ReLU; without it the convolutions have biases.
+
+    Raises:
+        ValueError: if a size is too small or the width not above 0.
+
+    Source: thesis, Table F.1, last column.
+
+    >>> sum(p.numel() for p in plain_cnn10().parameters())
+    5434536
+    """
+    positive(in_channels=in_channels, num_classes=num_classes)
+    if image_size < 29:
+        raise ValueError(f"image_size={image_size}: expected at least 29, since five layers halve it")
+    filters = scaled((64, 128, 256), width)
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    layers["conv0"] = nn.Conv2d(in_channels, filters[0], 7, stride=2, padding=3, bias=not batch_norm)
+    if batch_norm:
+        layers["bn0"] = nn.BatchNorm2d(filters[0])
+    layers["relu0"] = nn.ReLU(inplace=True)
+    layers["pool0"] = nn.MaxPool2d(3, stride=2, padding=1)
+    layers |= three_stages(9, filters, filters[0], _convolution(batch_norm), batch_norm)
+    features = filters[2] * pooled_side((image_size + 3) // 4) ** 2  # the two strides round up
+    return _with_hidden_layer(layers, features, filters[2], True, num_classes)
+
+
+def three_stages(
+    depth: int,
+    widths: Sequence[int],
+    channels: int,
+    convolution: Callable[[int, int], nn.Module],
+    batch_norm: bool,
+) -> OrderedDict[str, nn.Module]:
+    """Three stages of depth / 3 convolutions, each with batch normalization and ReLU; a max pooling after each stage.
+
+    Args:
+        depth: number of convolutions, a multiple of 3.
+        widths: filters of the three stages.
+        channels: of the input.
+        convolution: makes a convolution that keeps height and width from channels and filters.
+        batch_norm: whether there is batch normalization.
+
+    Raises:
+        ValueError: if depth is not a multiple of 3, there are not three widths, or a size is below 1.
+
+    >>> stages = three_stages(3, (4, 4, 4), 1, lambda channels, filters: nn.Conv2d(channels, filters, 1), False)
+    >>> [name for name in stages if name.endswith("1")]
+    ['conv1_1', 'relu1_1', 'pool1', 'conv2_1', 'relu2_1', 'conv3_1', 'relu3_1']
+    """
+    positive(depth=depth, widths=widths)
     if depth % 3:
         raise ValueError(f"depth={depth}: expected a multiple of 3, since the three stages have equally many layers")
-    if image_size % 8:
-        raise ValueError(f"image_size={image_size}: expected a multiple of 8, since three poolings halve it")
     if len(widths) != 3:
         raise ValueError(f"widths={widths!r}: expected three numbers, one a stage")
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    for stage, filters in enumerate(widths, start=1):
+        for i in range(1, depth // 3 + 1):
+            layers[f"conv{stage}_{i}"] = convolution(channels, filters)
+            if batch_norm:
+                layers[f"bn{stage}_{i}"] = nn.BatchNorm2d(filters)
+            layers[f"relu{stage}_{i}"] = nn.ReLU(inplace=True)
+            channels = filters
+        layers[f"pool{stage}"] = nn.MaxPool2d(2)
+    return layers
+
+
+def pooled_side(image_size: int) -> int:
+    """Height and width that the three poolings leave of an image; each rounds down.
+
+    Raises:
+        ValueError: if nothing is left.
+
+    >>> pooled_side(28)
+    3
+    """
+    if image_size < 8:
+        raise ValueError(f"image_size={image_size}: expected at least 8, since three poolings halve it")
+    return image_size // 8
+
+
+def hidden_neurons(fc: int | None, widths: Sequence[int]) -> int:
+    """Neurons of the hidden layer: ``fc``, or as many as the last stage has filters where that is None.
+
+    Raises:
+        ValueError: if ``fc`` is below 0.
+
+    >>> hidden_neurons(None, (64, 128, 256)), hidden_neurons(2, (64, 128, 256))
+    (256, 2)
+    """
     if fc is not None and fc < 0:
         raise ValueError(f"fc={fc}: expected the number of neurons, 0 for no such layer, or None for widths[2]")
-    layers: OrderedDict[str, nn.Module] = OrderedDict()
-    channels = in_channels
-    for stage, width in enumerate(widths, start=1):
-        for i in range(1, depth // 3 + 1):
-            layers[f"conv{stage}_{i}"] = nn.Conv2d(channels, width, 3, padding=1, bias=not batch_norm)
-            if batch_norm:
-                layers[f"bn{stage}_{i}"] = nn.BatchNorm2d(width)
-            layers[f"relu{stage}_{i}"] = nn.ReLU(inplace=True)
-            channels = width
-        layers[f"pool{stage}"] = nn.MaxPool2d(2)
+    return widths[2] if fc is None else fc
+
+
+def _convolution(batch_norm: bool) -> Callable[[int, int], nn.Module]:
+    return lambda channels, filters: nn.Conv2d(channels, filters, 3, padding=1, bias=not batch_norm)
+
+
+def _with_hidden_layer(
+    layers: OrderedDict[str, nn.Module], features: int, hidden: int, relu: bool, num_classes: int
+) -> nn.Sequential:
     layers["flatten"] = nn.Flatten()
-    features = channels * (image_size // 8) ** 2
-    hidden = widths[2] if fc is None else fc
     if hidden:
         layers["fc"] = nn.Linear(features, hidden)
-        layers["relu_fc"] = nn.ReLU(inplace=True)
-        features = hidden
-    layers["classifier"] = nn.Linear(features, num_classes)
+        if relu:
+            layers["relu_fc"] = nn.ReLU(inplace=True)
+    layers["classifier"] = nn.Linear(hidden or features, num_classes)
     model = nn.Sequential(layers)
     he_normal(model)
     return model
-
-
-def _positive(**sizes: int | Sequence[int]) -> None:
-    for name, value in sizes.items():
-        if any(size < 1 for size in ((value,) if isinstance(value, int) else value)):
-            raise ValueError(f"{name}={value!r}: expected at least 1")

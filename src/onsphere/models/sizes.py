@@ -1,0 +1,45 @@
+"""What a builder accepts as a size, and how the width factor scales it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = ["positive", "scaled"]
+
+
+def positive(**sizes: int | Sequence[int]) -> None:
+    """Refuse sizes below 1.
+
+    Args:
+        sizes: each argument under its name, a number or several.
+
+    Raises:
+        ValueError: if one is below 1; the message repeats name and value.
+
+    >>> positive(depth=9, widths=(64, 128, 256))
+    >>> positive(num_classes=0)
+    Traceback (most recent call last):
+        ...
+    ValueError: num_classes=0: expected at least 1
+    """
+    for name, value in sizes.items():
+        if any(size < 1 for size in ((value,) if isinstance(value, int) else value)):
+            raise ValueError(f"{name}={value!r}: expected at least 1")
+
+
+def scaled(filters: Sequence[int], width: float) -> tuple[int, ...]:
+    """The numbers of filters times ``width``, rounded, at least 1.
+
+    Args:
+        filters: of each stage at width 1.
+        width: factor above 0.
+
+    Raises:
+        ValueError: if ``width`` is not above 0.
+
+    >>> scaled((64, 128), 0.5)
+    (32, 64)
+    """
+    if not width > 0:
+        raise ValueError(f"width={width}: expected a factor above 0")
+    return tuple(max(1, round(full * width)) for full in filters)
