@@ -53,15 +53,12 @@ def plain_cnn(
 ) -> nn.Sequential:
     """The thesis's CNN-3 to CNN-69: three stages of 3 x 3 convolutions, 2 x 2 max poolings, a hidden layer.
 
-    ==========  =============  ===========  ===  =========================
-    table       depth          widths       fc   used in
-    ==========  =============  ===========  ===  =========================
-    D.1, E.1    6, 9, 15       64/128/256   256  chapters 5 (MHE), 6 (CoMHE)
-    B.1         3, 9, 18,      64/96/128    256  chapter 3 (SphereNet)
-                45, 60, 69
-    E.3         3, 9           32/64/64     64   Figure 6.1
-    F.1         6, 9           64/64/64     64   chapter 7 (OPT)
-    ==========  =============  ===========  ===  =========================
+    The networks of the thesis's tables, for 32 x 32 colour images:
+
+    - Tables D.1 and E.1 (chapters 5 and 6, MHE): depth 6, 9 or 15, the default widths
+    - Table B.1 (chapter 3, SphereNet): depth 3, 9, 18, 45, 60 or 69, ``widths=(64, 96, 128), fc=256``
+    - Table E.3 (Figure 6.1): depth 3 or 9, ``widths=(32, 64, 64)``
+    - Table F.1 (chapter 7, OPT): depth 6 or 9, ``widths=(64, 64, 64)``
 
     Args:
         depth: number of convolutions, a multiple of 3; 9 is the thesis's default network.
