@@ -98,11 +98,10 @@ def _pair_moments(s: float, d: int, half_space: bool) -> tuple[float, float]:
     weight = np.exp(-(d - 1) * (np.logaddexp(x, -x) - math.log(2)))
     weight /= weight.sum()
 
-    def contribution(x: np.ndarray) -> np.ndarray:
-        log_inverse = np.logaddexp(0.0, 2 * x) / 2 - math.log(2)  # log(1 / rho), since rho^2 = 4 / (1 + exp(2 x))
-        return log_inverse if s == 0 else np.exp(s * log_inverse)
-
-    value = contribution(x) + contribution(-x) if half_space else contribution(x)
+    value = np.zeros_like(x)
+    for side in (x, -x) if half_space else (x,):
+        log_inverse = np.logaddexp(0.0, 2 * side) / 2 - math.log(2)  # log(1 / rho), since rho^2 = 4 / (1 + exp(2 x))
+        value += log_inverse if s == 0 else np.exp(s * log_inverse)
     mean = float(weight @ value)
     return mean, float(weight @ (value - mean) ** 2) if finite else math.inf
 
