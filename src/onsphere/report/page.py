@@ -123,7 +123,7 @@ def page(result: Mapping[str, Any]) -> str:
         f'<p class="facts">{"".join(f"<span>{html.escape(fact)}</span>" for fact in _facts(result))}</p>',
         '<p class="warn">This run is incomplete; what follows is as far as it got.</p>' if incomplete else "",
         "<h2>Comparison</h2>",
-        *(_table(grid) for grid in grids(result, joined=is_narrow(result))),
+        *(table_html(grid) for grid in grids(result, joined=is_narrow(result))),
         f'<p class="caption">{html.escape(_legend(result, rows))}</p>',
         "<h2>What the numbers show</h2>",
         f"<ul>{''.join(f'<li>{html.escape(note)}</li>' for note in said)}</ul>",
@@ -131,12 +131,17 @@ def page(result: Mapping[str, Any]) -> str:
         *_sections(result),
         _details(result),
     ]
+    return document(str(result["name"]), parts)
+
+
+def document(title: str, parts: Sequence[str]) -> str:
+    """A whole page that opens offline: a title and the parts of its body, which are HTML."""
     body = "\n".join(part for part in parts if part)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html.escape(str(result['name']))} · onsphere</title>\n<style>{STYLE}</style>\n"
+        f"<title>{html.escape(title)} · onsphere</title>\n<style>{STYLE}</style>\n"
         f"<script>{get_plotlyjs()}</script>\n</head>\n<body>\n{body}\n<script>{SCRIPT}</script>\n</body>\n</html>\n"
     )
 
@@ -180,12 +185,13 @@ def _legend(result: Mapping[str, Any], rows: Sequence[Row]) -> str:
     )
 
 
-def _table(grid: Grid) -> str:
+def table_html(grid: Grid) -> str:
+    """A table as HTML; it scrolls by itself where a screen is too narrow."""
     head = "".join(f'<th scope="col">{html.escape(title).replace(chr(10), "<br>")}</th>' for title in grid.head)
     lines = []
     for i, cells in enumerate(grid.body):
         rest = "".join(
-            f"<td{' class=best' if (i, j) in grid.best else ''}>{html.escape(cell)}</td>"
+            f"<td{' class=best' if (i, j) in grid.best else ''}>{html.escape(cell).replace(chr(10), '<br>')}</td>"
             for j, cell in enumerate(cells)
             if j
         )
@@ -227,7 +233,7 @@ def _paper(result: Mapping[str, Any], rows: Sequence[Row]) -> str:
     source = str(result.get("source") or "the paper")
     return (
         "<h2>The paper's numbers</h2>"
-        + _table(Grid(f"From {source}; angles in degrees", (*head, *angles, *gains), tuple(body)))
+        + table_html(Grid(f"From {source}; angles in degrees", (*head, *angles, *gains), tuple(body)))
         + '<p class="caption">The paper trained its own network on its own data; where those differ from this run, '
         "only the differences between rows can be set side by side, and not the accuracies.</p>"
     )
@@ -247,28 +253,29 @@ def _sections(result: Mapping[str, Any]) -> list[str]:
             '<p class="caption">Mean over the seeds; the band is ± one standard deviation. '
             "The accuracy axis leaves out the steep first quarter. "
             "A click on a name hides it, dragging enlarges, a double click shows everything.</p>",
-            f'<div class="grid">{"".join(_plot(figure) for figure in curves)}</div>',
+            f'<div class="grid">{"".join(plot_html(figure) for figure in curves)}</div>',
         ]
     if angles:
         parts += [
             "<h2>Minimum angles</h2>",
             '<p class="caption">The angle between the two closest neurons of a layer. '
             "Bars are ± one standard deviation over the seeds.</p>",
-            _plot(figures.figure_angles(result)),
-            f'<div class="grid">{_plot(figures.figure_angle_curves(result))}'
-            f"{_plot(figures.figure_accuracy(result))}</div>",
+            plot_html(figures.figure_angles(result)),
+            f'<div class="grid">{plot_html(figures.figure_angle_curves(result))}'
+            f"{plot_html(figures.figure_accuracy(result))}</div>",
         ]
     if any(histogram(row) for row in result["rows"]):
         parts += [
             "<h2>Pairwise cosines</h2>",
             '<p class="caption">As Figure 1 of the MMA paper: the cosines between all pairs of filters of one layer, '
             "counts averaged over the seeds. Pairs right of the dashed line are correlated filters.</p>",
-            _plot(figures.figure_cosines(result)),
+            plot_html(figures.figure_cosines(result)),
         ]
     return parts
 
 
-def _plot(figure: go.Figure) -> str:
+def plot_html(figure: go.Figure) -> str:
+    """A figure as HTML, which the page's script draws."""
     # The page says the title, since a browser breaks a long line on a phone and plotly does not.
     figure = go.Figure(figure)
     title = figure.layout.title.text or ""
