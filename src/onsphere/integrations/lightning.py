@@ -84,6 +84,8 @@ class RegularizerCallback(Callback):
         self.regularizer = made(self._given, pl_module)
         if saved:
             self.regularizer.load_state_dict(saved)
+        for buffer in self.regularizer.buffers():
+            buffer.data = buffer.clone()  # ranks started by spawn share memory, and Lightning parts the module's only
         for optimizer in trainer.optimizers:
             check(optimizer, self.regularizer)
             scales = getattr(trainer.precision_plugin, "scaler", None) is not None
