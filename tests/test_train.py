@@ -22,7 +22,7 @@ from torch.optim import SGD, Optimizer
 
 pytest.importorskip("lightning")
 
-from onsphere.data import Data, Images, augment, digits
+from onsphere.data import Data, Images, augment, digits, image_folder
 from onsphere.models import mlp, plain_cnn
 from onsphere.train import Interrupted, NonFiniteLoss, Progress, Recipe, Result, measure_cost, run, warm_up
 
@@ -239,6 +239,29 @@ def test_test_images_are_transformed_before_they_are_normalised() -> None:
     assert quick(small).rows[0].seeds[0].last["top1"] > 10
     with pytest.raises(RuntimeError, match="shapes"):
         quick(dataclasses.replace(small, test_transform=None))
+
+
+def test_images_too_many_for_memory_are_trained_on_as_any_others(tmp_path: Path) -> None:
+    from PIL import Image
+
+    generator = torch.Generator().manual_seed(0)
+    for split, count in (("train", 14), ("test", 6)):
+        for number in range(count):
+            file = tmp_path / split / "ab"[number % 2] / f"{number}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            pixels = torch.randint(0, 256, (8, 8, 3), generator=generator, dtype=torch.uint8).numpy()
+            Image.fromarray(pixels).save(file)
+    outcomes = []
+    for in_memory in (True, False):
+        data = image_folder(tmp_path, in_memory=in_memory, image_size=8)
+        assert isinstance(data.train, Images) == in_memory
+        # The statistics of files that are not in memory are estimated: given here, so that the runs are the same.
+        data = dataclasses.replace(data, mean=(0.5,) * 3, std=(0.25,) * 3)
+        trained = recipe(
+            data=lambda data=data: data, model=lambda: mlp(192, 2, hidden=(8,)), batch_size=4, augment=augment
+        )
+        outcomes.append(stable(quick(trained)))
+    assert outcomes[0] == outcomes[1]
 
 
 def test_final_is_the_mean_of_the_last_five_epochs() -> None:

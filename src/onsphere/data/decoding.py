@@ -6,6 +6,7 @@ import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 Fit = Literal["crop", "squash"]
 
+# In this order they are tried; Pillow's other formats take time to be ruled out.
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "PPM", "TIFF")
 WORKERS = min(8, os.cpu_count() or 1)
 CHUNK = 512
 
@@ -40,15 +43,25 @@ def decode(encoded: Encoded, index: int, image_size: int | None, fit: Fit) -> An
     Raises:
         ValueError: if it cannot be decoded.
     """
-    from PIL import Image
+    with _opened(encoded, index) as image:
+        pixels: Any = np.array(_resized(_plain(image), image_size, fit))  # a copy: torch warns of read-only arrays
+    return pixels[:, :, None] if pixels.ndim == 2 else pixels
+
+
+@contextmanager
+def _opened(encoded: Encoded, index: int) -> Iterator[Image.Image]:
+    """An image file whose pixels are read when they are used; what is wrong with them then becomes a ValueError."""
+    from PIL import Image, UnidentifiedImageError
 
     content = encoded.read(index)
+    where = f"{encoded.where(index)}: the image cannot be decoded"
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            pixels: Any = np.asarray(_resized(_plain(image), image_size, fit))
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            yield image
+    except UnidentifiedImageError as error:  # its own text is an address in memory
+        raise ValueError(f"{where}: it is none of {', '.join(FORMATS)}") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{encoded.where(index)}: the image cannot be decoded: {error}") from error
-    return pixels[:, :, None] if pixels.ndim == 2 else pixels
+        raise ValueError(f"{where}: {error}") from error
 
 
 def _plain(image: Image.Image) -> Image.Image:
@@ -127,13 +140,8 @@ def _in_order(decode_one: Callable[[int], Any], encoded: Encoded, first: Any) ->
 
 def header(encoded: Encoded, index: int) -> tuple[int, int]:
     """Width and height of an image, which is not decoded for it."""
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(encoded.read(index))) as image:
-            return image.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{encoded.where(index)}: the image cannot be decoded: {error}") from error
+    with _opened(encoded, index) as image:
+        return image.size
 
 
 def _size(pixels: Any) -> str:
