@@ -4,22 +4,25 @@ from onsphere.data.augmentation import augment, centre_crop, crop_flip, then
 from onsphere.data.embedded import digits, noise
 from onsphere.data.files import Files
 from onsphere.data.folders import image_folder
-from onsphere.data.hub import hub
+from onsphere.data.hub import from_hub
 from onsphere.data.idx import mnist
 from onsphere.data.images import Data, Images
 from onsphere.data.imbalance import imbalanced, linear_imbalance, one_class_imbalance
 from onsphere.data.loading import load
 from onsphere.data.parquet_files import parquet
+from onsphere.data.policies import auto_augment, cutout, trivial_augment
 
 __all__ = [
     "Data",
     "Files",
     "Images",
     "augment",
+    "auto_augment",
     "centre_crop",
     "crop_flip",
+    "cutout",
     "digits",
-    "hub",
+    "from_hub",
     "image_folder",
     "imbalanced",
     "linear_imbalance",
@@ -29,4 +32,5 @@ __all__ = [
     "one_class_imbalance",
     "parquet",
     "then",
+    "trivial_augment",
 ]

@@ -94,15 +94,15 @@ def decode_some(encoded: Encoded, indices: Sequence[int], image_size: int, fit: 
     Raises:
         ValueError: if one of them cannot be decoded.
     """
-    images = torch.empty(len(indices), 3, image_size, image_size, dtype=torch.uint8)
+    images = np.empty((len(indices), 3, image_size, image_size), dtype=np.uint8)
 
     def fill(place: int) -> None:
-        images[place] = torch.from_numpy(decode(encoded, indices[place], image_size, fit)).permute(2, 0, 1)
+        images[place] = decode(encoded, indices[place], image_size, fit).transpose(2, 0, 1)
 
     with ThreadPoolExecutor(min(WORKERS, max(1, len(indices)))) as pool:
         for _ in pool.map(fill, range(len(indices))):
             pass
-    return images
+    return torch.from_numpy(images)
 
 
 def decode_all(encoded: Encoded, image_size: int | None, fit: Fit) -> Tensor:

@@ -52,7 +52,7 @@ def rows(dataset: Any, column: str, name: str) -> Rows:
     return Rows(only.cast_column(column, package(name).Image(decode=False)), column, name)
 
 
-def hub(
+def from_hub(
     repository: str,
     *,
     config: str | None = None,

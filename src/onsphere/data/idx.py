@@ -38,22 +38,38 @@ def mnist(folder: str | Path, *, name: str | None = None) -> Data:
         raise FileNotFoundError(
             f"no folder {str(folder)!r}: expected one with train-images-idx3-ubyte.gz and three more"
         )
-    train, test = (
-        Images(
-            _idx(folder, f"{split}-images-idx3-ubyte", 3).unsqueeze(1),
-            _idx(folder, f"{split}-labels-idx1-ubyte", 1).long(),
-        )
-        for split in ("train", "t10k")
-    )
+    train, test = _split(folder, "train"), _split(folder, "t10k")
     classes = int(train.labels.max()) + 1
+    if int(test.labels.max()) >= classes:
+        row = int((test.labels >= classes).nonzero()[0])
+        raise ValueError(
+            f"{str(_find(folder, 't10k-labels-idx1-ubyte'))!r}, row {row}: label {int(test.labels[row])}: "
+            f"expected 0 to {classes - 1}, as in the training set"
+        )
     return measured(name or folder.resolve().name, train, test, tuple(str(label) for label in range(classes)))
 
 
-def _idx(folder: Path, name: str, dimensions: int) -> Tensor:
-    """The bytes of an IDX file: magic number 0x00000800 + dimensions, big-endian sizes, then one byte an entry."""
+def _split(folder: Path, split: str) -> Images:
+    files = [_find(folder, f"{split}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1")]
+    images, labels = _idx(files[0], 3), _idx(files[1], 1)
+    if len(images) != len(labels):
+        raise ValueError(
+            f"{str(files[1])!r} has {len(labels)} labels: expected {len(images)}, one for each image of {files[0].name}"
+        )
+    if len(images) == 0:
+        raise ValueError(f"{str(files[0])!r} has no images")
+    return Images(images.unsqueeze(1), labels.long())
+
+
+def _find(folder: Path, name: str) -> Path:
     path = next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
     if path is None:
         raise FileNotFoundError(f"no file {name} or {name}.gz in {str(folder)!r}")
+    return path
+
+
+def _idx(path: Path, dimensions: int) -> Tensor:
+    """The bytes of an IDX file: magic number 0x00000800 + dimensions, big-endian sizes, then one byte an entry."""
     raw = path.read_bytes()
     if path.suffix == ".gz":
         try:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from onsphere.data.decoding import Fit
 from onsphere.data.folders import image_folder
-from onsphere.data.hub import hub
+from onsphere.data.hub import from_hub
 from onsphere.data.idx import mnist
 from onsphere.data.images import Data
 from onsphere.data.parquet_files import parquet
@@ -31,7 +31,7 @@ def load(
     Args:
         source: a folder with MNIST's IDX files (``mnist``), with parquet files (``parquet``) or with image files
             (``image_folder``, TinyImageNet and ImageNet among them), or else a name such as "uoft-cs/cifar100"
-            (``hub``).
+            (``from_hub``).
         name: as it shall stand in tables; by default the last part of source.
         image: the column of images, for the hub.
         label: the column of labels, for parquet files and the hub.
@@ -56,6 +56,7 @@ def load(
     folder = Path(source).expanduser()
     columns: dict[str, object] = {"image": image, "label": label, "config": config}
     resizing: dict[str, object] = {"test_split": test_split, "image_size": image_size, "in_memory": in_memory}
+    resizing["fit"] = None if fit == "crop" else fit
     if not folder.is_dir():
         if folder.exists():
             raise ValueError(f"{str(source)!r} is a file: expected a folder, or a name on the hub")
@@ -63,7 +64,7 @@ def load(
             raise FileNotFoundError(
                 f"no folder {str(source)!r}: expected one, or a name on the hub such as 'uoft-cs/cifar100'"
             )
-        return hub(
+        return from_hub(
             source,
             config=config,
             image=image,
