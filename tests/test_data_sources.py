@@ -48,7 +48,7 @@ def test_image_folder_gives_classes_in_order_of_the_alphabet(pets: Path) -> None
     (pets / "train" / "cat" / "notes.txt").write_text("no image")
     (pets / "train" / ".hidden").mkdir()
     got = load(pets)
-    assert (got.name, got.classes, got.train, got.test) == ("pets", ("cat", "dog"), got.train, got.test)
+    assert (got.name, got.classes, got.num_classes) == ("pets", ("cat", "dog"), 2)
     assert got.train.labels.tolist() == [0, 0, 0, 1, 1]
     assert isinstance(got.train, Images)
     expected = [pixels(6, 5, 3, seed=5 + number) for number in (0, 1, 2, 0, 1)]
@@ -137,6 +137,10 @@ def test_folders_that_are_no_data_set_say_what_is_missing(pets: Path, tmp_path: 
     (pets / "test" / "cat").rename(pets / "test" / "cow")
     with pytest.raises(ValueError, match=r"test/cow': class 'cow' has no folder in the training set"):
         load(pets)
+    (pets / "train" / "ant").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"no image in .*train/ant'"):
+        load(pets)
+    (pets / "train" / "ant").rmdir()
     (pets / "test").rename(pets / "else")
     with pytest.raises(
         FileNotFoundError, match="no folder 'test' or 'validation' or 'val' or 'valid' with the classes"
@@ -144,7 +148,7 @@ def test_folders_that_are_no_data_set_say_what_is_missing(pets: Path, tmp_path: 
         load(pets)
     (pets / "train").rename(pets / "test")
     (pets / "train").mkdir()
-    with pytest.raises(FileNotFoundError, match="no folder a class in"):
+    with pytest.raises(FileNotFoundError, match="no folder of a class in"):
         load(pets)
 
 

@@ -83,6 +83,9 @@ def _fits(images: Tensor, height: int, width: int) -> None:
 def then(*augmentations: Augmentation) -> Augmentation:
     """Apply augmentations one after the other, all driven by the same generator.
 
+    Args:
+        augmentations: such as ``augment``, ``crop_flip(224)`` or ``auto_augment()``; none leaves images as they are.
+
     >>> both = then(augment, crop_flip(24))
     >>> both(torch.ones(2, 3, 32, 32, dtype=torch.uint8), torch.Generator().manual_seed(0)).shape
     torch.Size([2, 3, 24, 24])

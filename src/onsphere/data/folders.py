@@ -75,8 +75,10 @@ def image_folder(
         raise FileNotFoundError(f"no folder 'train' in {str(folder)!r}")
     classes = _subfolders(where)
     if not classes:
-        raise FileNotFoundError(f"no folder a class in {str(where)!r}")
+        raise FileNotFoundError(f"no folder of a class in {str(where)!r}")
     train = _by_class(where, classes)
+    if missing := set(range(len(classes))) - set(train[1].tolist()):
+        raise FileNotFoundError(f"no image in {str(where / classes[min(missing)])!r}")
     test = _test_split(folder, classes, test_split)
     if in_memory is None:
         in_memory = fits([train[0], test[0]], image_size)

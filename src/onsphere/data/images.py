@@ -62,7 +62,7 @@ class Images:
         return Images(self.images[indices], self.labels[indices])
 
     def to(self, device: torch.device | str) -> Images:
-        """The set on a device; itself where it is there already."""
+        """The set on a device."""
         return Images(self.images.to(device), self.labels.to(device))
 
 

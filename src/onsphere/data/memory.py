@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,15 +23,15 @@ Split = tuple[Encoded, Tensor]
 
 
 def fits(splits: Sequence[Encoded], image_size: int | None) -> bool:
-    """Whether the pixels stay below LIMIT, judged from the sizes of a few images."""
+    """Whether the pixels stay below LIMIT, judged from the sizes of the first ones."""
     return sum(_pixels(encoded, image_size) * len(encoded) * 3 for encoded in splits) <= LIMIT
 
 
 def _pixels(encoded: Encoded, image_size: int | None) -> float:
     if image_size is not None:
         return image_size**2
-    few = np.linspace(0, len(encoded) - 1, min(16, len(encoded))).astype(int)
-    return float(np.mean([width * height for width, height in (header(encoded, int(index)) for index in few)]))
+    sizes = [header(encoded, index) for index in range(min(64, len(encoded)))]
+    return sum(width * height for width, height in sizes) / len(sizes)
 
 
 def kept(
