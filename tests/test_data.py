@@ -208,6 +208,13 @@ def test_parquet_names_labels_out_of_range_or_missing(tmp_path: Path) -> None:
         parquet(tmp_path)
 
 
+def test_parquet_names_a_file_without_rows(tmp_path: Path) -> None:
+    broken(tmp_path, [], [0, 1, 0])
+    pq.write_table(pq.read_table(tmp_path / "train-0.parquet").slice(0, 0), tmp_path / "train-0.parquet")
+    with pytest.raises(ValueError, match=r"train-0\.parquet' has no rows"):
+        parquet(tmp_path)
+
+
 def test_parquet_names_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no folder '.*nowhere'"):
         parquet(tmp_path / "nowhere")

@@ -372,6 +372,9 @@ def test_hub_columns_that_cannot_be_told_apart(serve: Serve) -> None:
 
 
 def test_hub_splits_and_rows_that_are_wrong(serve: Serve) -> None:
+    serve({"train": split(2).select([]), "test": split(2)})
+    with pytest.raises(ValueError, match=r"'pets \(train\)' has no rows"):
+        load("pets")
     serve({"all": split(2)})
     with pytest.raises(ValueError, match="'pets' has no split 'train': it has all"):
         load("pets")

@@ -178,6 +178,8 @@ def _has_labels(split: Any, label: str) -> bool:
 
 def _split(repository: str, dataset: Any, split: str, image: str, label: str) -> Split:
     name = f"{repository} ({split})"
+    if len(dataset) == 0:
+        raise ValueError(f"{name!r} has no rows")
     labels = list(dataset.select_columns([label]).with_format(None)[label])
     for row, value in enumerate(labels):
         if not isinstance(value, int):

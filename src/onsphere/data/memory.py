@@ -46,8 +46,6 @@ def kept(
 ) -> Data:
     """A data set of two encoded splits, decoded into memory or left as files."""
     for split, (encoded, labels) in (("train", train), ("test", test)):
-        if len(encoded) == 0:
-            raise ValueError(f"{name}: the {split} set has no images")
         _check_labels(split, encoded, labels, len(classes))
     if not in_memory:
         size = FILES_SIZE if image_size is None else image_size

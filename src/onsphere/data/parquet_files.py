@@ -143,6 +143,8 @@ def _split(folder: Path, splits: Sequence[str], label: str | None) -> tuple[Shar
             if not isinstance(value, int):
                 raise ValueError(f"{str(path)!r}, row {row}: {label} is {value!r}: expected a number")
             labels.append(value)
+    if not labels:
+        raise ValueError(f"{str(paths[0])!r} has no rows")
     return Shards(tuple(paths), image), torch.tensor(labels, dtype=torch.int64), names
 
 
