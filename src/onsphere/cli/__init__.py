@@ -19,6 +19,7 @@ commands:
   compare [SETTING]  train every row of a comparison and print it as a table (settings: digits, cifar100)
   train RECIPE       train one row of a recipe
   recipes            list the recipes
+  inspect FILE       look at every layer of a file of weights or of a model: how correlated its neurons are
 
 options:
   -h, --help         show this text; after a command: all its options with their defaults
@@ -28,6 +29,7 @@ examples:
   onsphere compare
   onsphere compare cifar100 --data_dir PATH
   onsphere train table3-digits --row mma --coefficient 0.1 --epochs 10
+  onsphere inspect model.safetensors
 """
 
 
@@ -115,4 +117,16 @@ def list_recipes(argv: Sequence[str]) -> int:
     return 0
 
 
-COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {"compare": compare, "train": train, "recipes": list_recipes}
+def inspect_model(argv: Sequence[str]) -> int:
+    """`onsphere inspect FILE ...`."""
+    from onsphere.cli.inspect import inspect
+
+    return inspect(argv)
+
+
+COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
+    "compare": compare,
+    "train": train,
+    "recipes": list_recipes,
+    "inspect": inspect_model,
+}

@@ -19,6 +19,7 @@ from onsphere.diagnostics.tally import BINS, POWERS, Tally, tally
 
 SCHEMA = 1
 ENERGIES = tuple((f"{'half_' if half else ''}E_{s}", s, half) for half in (False, True) for s in POWERS)
+
 CLEARLY = 3.0  # standard deviations from the mean of random directions that count as a difference
 
 
@@ -99,6 +100,14 @@ class LayerReport:
         expected = self.random.minimum_angle_deg
         return self.minimum_angle_deg < expected.mean - CLEARLY * expected.std
 
+    @property
+    def high_energies(self) -> tuple[str, ...]:
+        """The energies above those of random directions by 3 standard deviations."""
+        random = self.random.energies
+        return tuple(
+            name for name, value in self.energies.items() if value > random[name].mean + CLEARLY * random[name].std
+        )
+
 
 @dataclass(frozen=True, repr=False)
 class Inspection:
@@ -163,6 +172,7 @@ def _plain(layer: LayerReport) -> dict[str, Any]:
         "share_above": layer.share_above,
         "more_correlated": layer.more_correlated,
         "closer": layer.closer,
+        "high_energies": list(layer.high_energies),
         "histogram": {"low": low * 2 / BINS - 1, "width": 2 / BINS, "counts": list(layer.histogram[low:high])},
     }
     plain: dict[str, Any] = _finite(values)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 import re
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from onsphere.diagnostics.inspection import Inspection, LayerReport
-    from onsphere.diagnostics.random_directions import Expected
 
 DASH = "–"
-LEGEND = """\
-random: what uniformly random directions of that n and d give, mean ± standard deviation; best: the largest possible.
-*: beyond random by more than 3 standard deviations, or duplicates or zeros. –: unknown or undefined. ∞: infinite."""
+LEGEND = (
+    "random: uniformly random directions of that n and d, mean ± standard deviation. best: the largest possible. "
+    "*: beyond random by more than 3 standard deviations, or duplicates or zeros. –: unknown or undefined. ∞: infinite."
+)
 NAMED = 4  # so many layers are named in a sentence
 
 
@@ -27,6 +28,11 @@ class Cell:
     below: str = ""
     marked: bool = False
 
+    def lines(self, starred: bool) -> list[str]:
+        """Its lines, with room for a star behind each where the column has stars."""
+        star, blank = ("*" if self.marked else " ", " ") if starred else ("", "")
+        return [self.text + star, *([self.below + blank] if self.below else [])]
+
 
 @dataclass(frozen=True)
 class Table:
@@ -35,6 +41,16 @@ class Table:
     title: str
     head: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
+
+    def lines(self, i: int) -> list[list[str]]:
+        """The lines of every cell of a row; in a column that has stars, a blank where there is none."""
+        starred = [any(row[j].marked for row in self.rows) for j in range(len(self.head))]
+        return [cell.lines(star) for cell, star in zip(self.rows[i], starred, strict=True)]
+
+    def columns(self, *which: int) -> Table:
+        """The table with some of its columns only."""
+        rows = tuple(tuple(row[j] for j in which) for row in self.rows)
+        return Table(self.title, tuple(self.head[j] for j in which), rows)
 
 
 def tables(inspection: Inspection, top: int | None = None) -> tuple[Table, Table]:
@@ -47,10 +63,7 @@ def tables(inspection: Inspection, top: int | None = None) -> tuple[Table, Table
     second = Table(
         "Energies; below each what random directions give, mean ± standard deviation",
         ("layer", *names),
-        tuple(
-            (Cell(layer.name), *(_energy(layer.energies[name], layer.random.energies[name]) for name in layer.energies))
-            for layer in shown
-        ),
+        tuple((Cell(layer.name), *(_energy(layer, name) for name in layer.energies)) for layer in shown),
     )
     return first, second
 
@@ -85,11 +98,12 @@ def _per_cent(share: float) -> str:
     return f"{100 * share:.2f}" if share == 0 or share >= 5e-5 else "<0.01"
 
 
-def _energy(value: float, random: Expected) -> Cell:
+def _energy(layer: LayerReport, name: str) -> Cell:
+    value, random = layer.energies[name], layer.random.energies[name]
     if math.isnan(value):
         return Cell(DASH)
     spread = f"±{_std(random.std)}" if math.isfinite(random.mean) else ""
-    return Cell(f"{value:.4g}", f"{_mean(random.mean)}{spread}")
+    return Cell(f"{value:.4g}", f"{_mean(random.mean)}{spread}", marked=name in layer.high_energies)
 
 
 def _mean(value: float) -> str:
@@ -141,13 +155,15 @@ def _some(names: Sequence[str]) -> str:
 def whole(inspection: Inspection, width: int = 100) -> str:
     """The tables and the sentences, in lines of at most ``width`` characters where the numbers leave room for it."""
     parts = [plain(table, width) for table in tables(inspection)]
-    return "\n\n".join([*parts, LEGEND, "\n".join(f"- {sentence}" for sentence in notes(inspection))])
+    return "\n\n".join(
+        [*parts, textwrap.fill(LEGEND, width), "\n".join(f"- {sentence}" for sentence in notes(inspection))]
+    )
 
 
 def plain(table: Table, width: int = 100) -> str:
     """A table drawn with spaces; a long name goes on in the next line."""
     blocks = [[title.split("\n") for title in table.head]]
-    blocks += [[lines(cell) for cell in row] for row in table.rows]
+    blocks += [table.lines(i) for i in range(len(table.rows))]
     widths = [max(len(line) for block in blocks for line in block[j]) for j in range(len(table.head))]
     widths[0] = min(widths[0], max(12, width - sum(widths[1:]) - 2 * len(widths[1:])))
     drawn = [table.title]
@@ -161,11 +177,6 @@ def plain(table: Table, width: int = 100) -> str:
         if block is blocks[0] or len(drawn) == 1 + max(map(len, blocks[0])):
             drawn.append("-" * (sum(widths) + 2 * (len(widths) - 1)))
     return "\n".join(drawn)
-
-
-def lines(cell: Cell) -> list[str]:
-    """The lines of a cell, with a star or a blank behind the first, so that numbers stay one above the other."""
-    return [f"{cell.text}{'*' if cell.marked else ' '}", *([f"{cell.below} "] if cell.below else [])]
 
 
 def _folded(text: str, width: int) -> list[str]:

@@ -14,6 +14,7 @@ from onsphere.report.figures import (
     figure_cosines,
     figure_curves,
 )
+from onsphere.report.inspection import write_inspection
 from onsphere.report.page import write_html
 from onsphere.report.picture import write_picture
 from onsphere.report.results import Difference, Row, Spread, differences, load, notes, summarize
@@ -36,5 +37,6 @@ __all__ = [
     "summarize",
     "table",
     "write_html",
+    "write_inspection",
     "write_picture",
 ]

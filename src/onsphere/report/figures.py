@@ -117,7 +117,7 @@ def _lines(
         )
     figure.update_xaxes(title="epoch")
     figure.update_yaxes(title=label)
-    return _finished(figure, title, 380)
+    return finished(figure, title, 380)
 
 
 def figure_angles(result: Mapping[str, Any]) -> go.Figure:
@@ -150,7 +150,7 @@ def figure_angles(result: Mapping[str, Any]) -> go.Figure:
     figure.update_xaxes(
         tickvals=list(range(len(names))), ticktext=names, tickangle=-45 if len(names) > 5 else 0, showgrid=False
     )
-    return _finished(figure, "Minimum angle of every layer after training", 460)
+    return finished(figure, "Minimum angle of every layer after training", 460)
 
 
 def figure_cosines(result: Mapping[str, Any]) -> go.Figure:
@@ -195,11 +195,11 @@ def figure_cosines(result: Mapping[str, Any]) -> go.Figure:
     figure.update_xaxes(title="cosine", row=max(len(found), 1), col=1)
     layer = next((h.layer for h in found.values()), "")
     height = 90 + 120 * max(len(found), 1)
-    finished = _finished(figure, f"Pairwise cosines of the filters of {layer}", height)
+    done = finished(figure, f"Pairwise cosines of the filters of {layer}", height)
     # A title above the first panel's own needs room in pixels, whatever the number of panels.
-    finished.update_layout(margin={"t": 66})
-    finished.update_annotations(x=0, xanchor="left", font={"size": 13})
-    return finished
+    done.update_layout(margin={"t": 66})
+    done.update_annotations(x=0, xanchor="left", font={"size": 13})
+    return done
 
 
 def figure_accuracy(result: Mapping[str, Any]) -> go.Figure:
@@ -237,10 +237,10 @@ def figure_accuracy(result: Mapping[str, Any]) -> go.Figure:
         )
     figure.update_xaxes(title="minimum angle, mean of all layers, °")
     figure.update_yaxes(title="top-1, %")
-    return _finished(figure, "Accuracy against mean minimum angle", 380)
+    return finished(figure, "Accuracy against mean minimum angle", 380)
 
 
-def _finished(figure: go.Figure, title: str, height: int) -> go.Figure:
+def finished(figure: go.Figure, title: str, height: int) -> go.Figure:
     """What all figures share. Colours of text and grid are left to the page, which knows whether it is dark."""
     figure.update_layout(
         title={
