@@ -96,7 +96,7 @@ def inspect(argv: Sequence[str]) -> int:
             raise Mistake(f"--html {given.html}: there is no folder {given.html.parent}")
     from rich.console import Console
 
-    from onsphere import diagnostics
+    from onsphere import __version__, diagnostics
 
     model, device = _model(given.what), _device(given.device)
     try:
@@ -114,7 +114,7 @@ def inspect(argv: Sequence[str]) -> int:
         print("onsphere: interrupted; finished layers are kept", file=sys.stderr)
     except ValueError as error:
         raise Mistake(f"{given.what}: {error}") from error
-    data = {"source": given.what, **inspection.as_dict(given.top)}
+    data = {"source": given.what, "onsphere": __version__, **inspection.as_dict(given.top)}
     if given.html is not None:
         _write_page(data, given.html, given.top)
     try:

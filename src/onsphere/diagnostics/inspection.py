@@ -146,11 +146,8 @@ class Inspection:
         Args:
             top: how many names "worst" lists; default all. The layers are all there in any case.
         """
-        from onsphere import __version__
-
         return {
             "schema": SCHEMA,
-            "onsphere": __version__,
             "complete": self.complete,
             "threshold": self.threshold,
             "layers": [_plain(layer) for layer in self.layers],

@@ -30,7 +30,8 @@ def write_inspection(data: Mapping[str, Any], path: str | os.PathLike[str]) -> N
     the cosines of the layers named in "worst", and tables of all numbers. About 5 MB, nearly all of it plotly.js.
 
     Args:
-        data: what ``onsphere inspect --json`` prints: an ``Inspection.as_dict()`` with the "source" that was read.
+        data: what ``onsphere inspect --json`` prints: an ``Inspection.as_dict()`` with the "source" that was read and
+            the version of "onsphere".
         path: the file to write; it is replaced in one step, and its folder must exist.
 
     Raises:
