@@ -179,3 +179,17 @@ def sphere_conv2d(
                     length = (patch.square().sum() + eps).sqrt()
                     cosines.append((w * patch).sum() / (_norm(w) * length))
     return torch.stack(cosines).reshape(images, filters, len(rows), len(columns))
+
+
+def pair_counts(weight: Tensor, threshold: float) -> dict[str, float]:
+    """What `onsphere inspect` counts of the pairs of rows: angles in radians, a near-duplicate is within one degree."""
+    w = _neurons(weight)
+    angles = {(i, j): float(_angle(w[i], w[j])) for j in range(len(w)) for i in range(j)}
+    near = [pair for pair, angle in angles.items() if angle < torch.pi / 180]
+    return {
+        "pairs": len(angles),
+        "above": sum(float(w[i] @ w[j]) > threshold for i, j in angles),
+        "near_duplicate_pairs": len(near),
+        "near_duplicates": len({k for pair in near for k in pair}),
+        "angle": min(angles.values(), default=float("nan")),
+    }
