@@ -79,7 +79,7 @@ def _once(found: Iterable[Layer]) -> dict[str, Layer]:
 
 @contextmanager
 def _untouched(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Read parametrized weights in evaluation mode: in training mode spectral_norm moves vectors by it."""
+    """Parametrizations in evaluation mode: in training mode, each reading moves the vectors of spectral_norm."""
     modes: dict[nn.Module, bool] = {}
     for module in modules:
         if parametrize.is_parametrized(module):

@@ -25,7 +25,8 @@ def attach(
 
     Nothing else in a training script changes, and the weights become those of ``loss + regularizer()``. That holds for
     every optimizer that reads ``.grad`` once a step, with accumulated gradients (the regularizer enters once a step),
-    autocast, GradScaler, DDP and ``fully_shard``. A step that a GradScaler skips is skipped.
+    autocast, GradScaler, DDP and ``fully_shard``. A step that a GradScaler skips is skipped. ``MHE(batch=...)`` draws
+    once a step, also where the loss would have asked once a micro-batch.
 
     It is wrong where gradients are clipped before the step: they are clipped without the regularizer's. A hook cannot
     see that. Call :func:`onsphere.integrations.add_gradients` before the clipping instead of attaching.
