@@ -1,8 +1,11 @@
 """The command line as a user meets it: what it prints, where it writes, and how it answers a mistake."""
 
+import errno
 import inspect
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +15,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from onsphere.cli import main
+from onsphere.cli import listing, main
 from onsphere.cli.screen import Screen
 from onsphere.recipes import RECIPES
 from onsphere.train import Progress, run
@@ -20,6 +23,8 @@ from onsphere.train import Progress, run
 TINY = ["--epochs", "1", "--depth", "3", "--widths", "[2,2,2]", "--train_images", "20", "--batch_size", "10"]
 TINY += ["--seeds", "[1]", "--accelerator", "cpu"]
 FAST = [*TINY, "--measure", "false"]
+# Recipes that share a function share its options.
+ONE_OF_EACH = list({entry.build: name for name, entry in reversed(RECIPES.items())}.values())
 
 
 @pytest.fixture(autouse=True)
@@ -89,21 +94,22 @@ def test_a_result_is_not_overwritten_unless_asked(capsys: pytest.CaptureFixture[
 # ------------------------------------------------------------------------------------------------ options
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", ONE_OF_EACH)
 def test_help_shows_every_field_with_its_help_and_default(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(["train", name, "--help"])
     assert stop.value.code == 0
     shown = capsys.readouterr().out
     words = " ".join(shown.split())
-    for function in (RECIPES[name], run):
+    entry = RECIPES[name]
+    for function in (entry.build, run):
         for parameter in inspect.signature(function).parameters.values():
-            if parameter.name in ("recipes", "progress"):
+            if parameter.name in ("recipes", "progress") or parameter.name in entry.fixed:
                 continue
             assert f"--{parameter.name} " in shown
             if isinstance(parameter.default, int | float) and not isinstance(parameter.default, bool):
                 assert f"default: {parameter.default})" in words
-    assert "divided by 10" in words  # from the docstring
+    assert "divided by" in words  # from the docstring
     assert shown.count(f"onsphere train {name} ") >= 3  # usage and examples
 
 
@@ -117,6 +123,52 @@ def test_help_of_compare_is_that_of_digits(capsys: pytest.CaptureFixture[str]) -
     assert "examples:" in shown[0]
 
 
+def test_recipes_lists_tables_costs_and_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipes"]) == 0
+    out = capsys.readouterr().out
+    for name, entry in RECIPES.items():
+        (line,) = [line for line in out.splitlines() if line.startswith(f"{name} ")]
+        assert entry.images.title in line
+    (line,) = [line for line in out.splitlines() if line.startswith("table4-cifar100")]
+    assert "80.65 → 83.11" in line
+    (line,) = [line for line in out.splitlines() if line.startswith("table5-cifar100")]
+    assert "0.39-5.9" in line  # hours on a GPU, from ResNet56 to WRN-16-8
+    assert "\x1b" not in out
+
+
+def test_recipes_shows_the_rows_of_one_beside_our_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def row(name: str, **settings: object) -> dict[str, object]:
+        entry = RECIPES["table5-cifar100"]
+        recipe = entry(row=name, model="resnet56", dataset="elsewhere", **settings)
+        plain = json.loads(json.dumps(recipe.settings))
+        seeds = [{"seed": seed, "final": {"top1": top1}} for seed, top1 in ((1, 70.0), (2, 71.0))]
+        return {"row": recipe.row, "settings": plain, "seeds": seeds}
+
+    rows = [row("none"), row("mma", epochs=200)]
+    Path("results").mkdir()
+    Path("results/ours.json").write_text(json.dumps({"schema": 1, "name": "table5-cifar100", "rows": rows}))
+    Path("results/other.json").write_text("{}")
+    monkeypatch.setattr(listing, "_result_folders", lambda: [Path("results"), Path("nowhere")])
+    assert main(["recipes", "table5-cifar100"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["none", "resnet56", "70.39", "70.50", "±", "0.71", "(2", "seeds)"] in lines
+    assert ["mma", "resnet56", "0.03", "70.90", "70.50", "±", "0.71", "(2", "seeds)*"] in lines
+    assert ["mma", "vgg19_bn", "0.07", "73.73"] in lines
+    assert ["*", "ours.json", "has", "other", "settings:", "epochs=200,", "milestones=99/149"] in lines
+    assert main(["recipes", "table5-cifar100", "--json"]) == 0
+    (entry,) = json.loads(capsys.readouterr().out)
+    assert entry["rows"][0]["here"] == {"top1": 70.5, "sd": pytest.approx(0.7071, abs=1e-4), "seeds": 2, "other": {}}
+    assert {hours["model"] for hours in entry["hours"]} == {"resnet56", "vgg19_bn", "wrn_16_8", "densenet_40_12"}
+
+
+def test_recipes_does_without_results(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(listing, "_result_folders", lambda: [Path("nowhere")])
+    assert main(["recipes", "table3-digits"]) == 0
+    assert "(5 seeds)" not in capsys.readouterr().out
+
+
 def printed_config(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     with pytest.raises(SystemExit) as stop:
         main([*argv, "--print_config"])
@@ -128,8 +180,9 @@ def printed_config(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     "argv",
     [
         ["compare", "--epochs", "3", "--coefficients.mma", "0.2", "--milestones", "[1,2]"],
-        ["compare", "cifar100", "--data_dir", "somewhere", "--model", "resnet20"],
-        ["train", "table3-cifar100", "--data_dir", "somewhere", "--row", "mhe-s0", "--mhe_batch", "null"],
+        ["compare", "cifar100", "--dataset", "somewhere", "--model", "resnet20"],
+        ["train", "table3-cifar100", "--dataset", "somewhere", "--row", "mhe-s0", "--mhe_batch", "null"],
+        ["train", "thesis-table5.2-cifar100", "--widths", "[16,32,64]", "--smoke"],
     ],
     ids=lambda argv: " ".join(argv[:2]),
 )
@@ -159,10 +212,10 @@ def test_a_printed_configuration_runs_and_the_command_line_overrides_it(capsys: 
     ("command", "answer"),
     [
         ("comapre", "unknown command 'comapre'; did you mean compare?"),
-        ("compare cifr100", "unknown setting 'cifr100'; did you mean cifar100?"),
+        ("compare cifr100", "unknown recipe 'cifr100'; did you mean cifar100 or table5-cifar100?"),
         ("compare --epochs 1 cifar100", "'cifar100' is not expected here"),
         ("train table3-digit", "unknown recipe 'table3-digit'; did you mean table3-digits"),
-        ("train mnist", "there are: table3-digits, table3-cifar100"),
+        ("train mnist", "unknown recipe 'mnist'; see `onsphere recipes`"),
         ("compare --epoch 3", "unknown option --epoch; did you mean --epochs"),
         ("compare --row none", "unknown option --row; did you mean --rows"),
         ("compare --epochs three", "--epochs: 'three' is not a whole number"),
@@ -180,10 +233,16 @@ def test_a_printed_configuration_runs_and_the_command_line_overrides_it(capsys: 
         ("compare --seeds [1,1]", "no seed twice"),
         ("compare --accelerator tpuu", "accelerator"),
         ("compare --devices none", "devices"),
-        ("compare cifar100", "--data_dir is required"),
-        ("compare cifar100 --data_dir nowhere", "nowhere"),
+        ("compare cifar100 --dataset ./nowhere", "no folder './nowhere'"),
         ("compare --config nowhere.yaml", "nowhere.yaml"),
-        ("recipes all", "takes no arguments"),
+        ("train table2-cifar100 --model resnet20", "unknown option --model"),  # the table has one model
+        ("train table2-cifar100 --row mhe-s2", "row 'mhe-s2' is none of none, mma"),
+        ("train thesis-table5.4-cifar100 --layers output --row half-mhe-s2", "half space is for hidden layers"),
+        ("train table3-digits --resume", "there is no run in runs/table3-digits to resume"),
+        ("train table3-digits --resume --folder nowhere", "nowhere has no run to resume"),
+        ("train table3-digits --resume --overwrite", "give one of them"),
+        ("recipes all", "unknown recipe 'all'"),
+        ("recipes table3-digits --yaml", "takes the name of one recipe and --json"),
     ],
 )
 def test_a_mistake_is_named_with_what_would_be_right(
@@ -239,6 +298,107 @@ def test_ctrl_c_keeps_and_shows_what_is_done(
     assert "interrupted" in err
     assert "MMA" in out
     assert out.splitlines()[-1].startswith("partial result: runs/table3-digits/result.json")
+
+
+def test_an_interrupted_run_is_resumed_with_its_own_options(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["compare", "--rows", "[none,mma]", *FAST, "--epochs", "3", "--seeds", "[1,2]"]
+    assert main([*command, "--folder", "undisturbed"]) == 0
+    with monkeypatch.context() as stopping:
+        stopping.setattr(Screen, "__call__", stop_in(1))
+        assert main(command) == 130
+    said = capsys.readouterr().err.splitlines()[-1]
+    again = said.split("To go on: onsphere ")[1].split()
+    assert again == ["compare", "digits", "--folder", "runs/table3-digits", "--resume"]
+    assert main(again) == 0
+    first, second = (
+        json.loads(Path(folder, "result.json").read_text()) for folder in ("undisturbed", "runs/table3-digits")
+    )
+    for a, b in zip(first["rows"], second["rows"], strict=True):
+        assert a["settings"] == b["settings"]
+        assert [seed["curve"] for seed in a["seeds"]] == [seed["curve"] for seed in b["seeds"]]
+    assert main(["compare", "--resume"]) == 0  # found without its name, and there is nothing left
+    assert "runs/table3-digits was finished: nothing was left to do" in capsys.readouterr().out
+
+
+def test_resuming_takes_the_newest_run_that_is_not_finished(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = ["train", "table3-digits", *FAST]
+    for stopped in (True, False):  # runs/table3-digits is interrupted in its second seed, runs/table3-digits-2 is not
+        with monkeypatch.context() as stopping:
+            if stopped:
+                stopping.setattr(Screen, "__call__", stop_in(1))
+            assert main([*one, "--seeds", "[1,2]"]) == (130 if stopped else 0)
+    capsys.readouterr()
+    assert main(["train", "table3-digits", "--resume"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("result: runs/table3-digits/result.json")
+    assert main(["train", "table3-digits", "--resume", "--folder", "runs/table3-digits-2", "--seeds", "[1,2,3]"]) == 0
+    assert len(json.loads(Path("runs/table3-digits-2/result.json").read_text())["rows"][0]["seeds"]) == 3
+    assert yaml.safe_load(Path("runs/table3-digits-2/train.yaml").read_text())["seeds"] == [1, 2, 3]
+
+
+def test_another_run_is_not_continued(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "table3-digits", *FAST]) == 0
+    before = {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()}
+    capsys.readouterr()
+    refusal = refused(["train", "table3-digits", "--resume", "--epochs", "2"], capsys)
+    assert "epochs of row 'MMA' is 1 there and 2 here" in refusal
+    assert "made by onsphere train" in refused(["compare", "--resume"], capsys)
+    assert {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()} == before
+
+
+def test_sigterm_stops_like_ctrl_c_with_its_own_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    def terminate(self: Screen, now: Progress) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as stopping:
+        stopping.setattr(Screen, "__call__", terminate)
+        assert main(["train", "table3-digits", *FAST]) == 143
+    assert list(Path("runs/table3-digits/checkpoints").iterdir())
+    assert main(["train", "table3-digits", "--resume"]) == 0
+
+
+def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    replace = os.replace
+
+    def full(source: str, target: str | Path) -> None:
+        if Path(target).name == "result.json":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        replace(source, target)
+
+    with monkeypatch.context() as filling:
+        filling.setattr(os, "replace", full)
+        assert main(["train", "table3-digits", *FAST]) == 1
+    err = capsys.readouterr().err
+    (line,) = [line for line in err.splitlines() if line.startswith("onsphere:")]
+    assert "No space left on device" in line
+    assert "onsphere train table3-digits --folder runs/table3-digits --resume" in line
+    assert "Traceback" not in err
+    assert main(["train", "table3-digits", "--resume"]) == 0
+
+
+def test_smoke_needs_no_data_and_leaves_the_usual_folder_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "thesis-table5.5-cifar10", "--smoke", "--accelerator", "cpu"]) == 0
+    result = json.loads(Path("runs/thesis-table5.5-cifar10-smoke/result.json").read_text())
+    (row,) = result["rows"]
+    assert (row["row"], row["paper"], result["data"]["name"]) == ("half-space MHE s=2", {}, "noise")
+    assert row["seeds"][0]["steps"] == 2
+    assert main(["train", "thesis-table5.5-cifar10", "--smoke", "--steps", "1", "--accelerator", "cpu"]) == 0
+    result = json.loads(Path("runs/thesis-table5.5-cifar10-smoke-2/result.json").read_text())
+    assert result["rows"][0]["seeds"][0]["steps"] == 1  # what is given goes first
+    Path("smoke.yaml").write_text("smoke: true\naccelerator: cpu\nfolder: here\n")
+    assert main(["train", "thesis-table5.5-cifar10", "--config", "smoke.yaml"]) == 0
+    assert json.loads(Path("here/result.json").read_text())["data"]["name"] == "noise"
+
+
+def test_any_table_can_be_compared() -> None:
+    rows = ["--rows", "[none,half-mhe-s2]"]
+    assert main(["compare", "thesis-table5.3-cifar100", "--smoke", "--depth", "6", "--accelerator", "cpu", *rows]) == 0
+    result = json.loads(Path("runs/thesis-table5.3-cifar100-smoke/result.json").read_text())
+    assert result["source"] == "thesis, Table 5.3, depth=6"
+    assert [row["row"] for row in result["rows"]] == ["none", "half-space MHE s=2"]
 
 
 def test_ctrl_c_before_anything_is_done(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

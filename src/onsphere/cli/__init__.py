@@ -1,4 +1,4 @@
-"""The command `onsphere`: comparisons and single runs of the recipes.
+"""The command `onsphere`: comparisons, single runs and sweeps of the recipes.
 
 Heavy modules are imported by the command that needs them, so that a mistyped command is answered at once.
 """
@@ -6,7 +6,8 @@ Heavy modules are imported by the command that needs them, so that a mistyped co
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from onsphere.cli.mistakes import Mistake, pick
 
@@ -16,9 +17,10 @@ usage: onsphere COMMAND ...
 Deep learning on the hypersphere.
 
 commands:
-  compare [SETTING]  train every row of a comparison and print it as a table (settings: digits, cifar100)
+  compare [RECIPE]   train every row of a table and print it (short names: digits, cifar100)
   train RECIPE       train one row of a recipe
-  recipes            list the recipes
+  sweep RECIPE       train one row with many coefficients and draw accuracy against them
+  recipes [RECIPE]   list the recipes: tables, costs, the papers' numbers and ours; or the rows of one
   inspect FILE       look at every layer of a file of weights or of a model: how correlated its neurons are
 
 options:
@@ -27,8 +29,10 @@ options:
 
 examples:
   onsphere compare
-  onsphere compare cifar100 --data_dir PATH
+  onsphere compare cifar100 --dataset FOLDER
   onsphere train table3-digits --row mma --coefficient 0.1 --epochs 10
+  onsphere train table5-cifar100 --smoke
+  onsphere sweep table3-digits --coefficient 0.01..1
   onsphere inspect model.safetensors
 """
 
@@ -40,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; None for those of the process.
 
     Returns:
-        the exit code: 0, 1 for training that failed, 2 for a wrong argument, file or missing package, 130 after Ctrl-C.
+        the exit code: 0, 1 for training that failed, 2 for a wrong argument, file or missing package, 130 after
+        Ctrl-C, 143 after SIGTERM.
 
     >>> main(["--version"])
     onsphere 0.1.0
@@ -65,21 +70,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("onsphere: interrupted", file=sys.stderr)
         return 130
     except ModuleNotFoundError as error:
-        hint = f"needs the package {error.name!r}: pip install 'onsphere[train,vision]'"
-        print(f"onsphere: {command} {hint}", file=sys.stderr)
+        extra = "sweep" if error.name == "optuna" else "train,vision"
+        print(f"onsphere: {command} needs the package {error.name!r}: pip install 'onsphere[{extra}]'", file=sys.stderr)
         return 2
 
 
 def compare(argv: Sequence[str]) -> int:
-    """`onsphere compare [SETTING] ...`."""
-    setting, argv = ("digits", argv) if not argv or argv[0].startswith("-") else (argv[0], argv[1:])
+    """`onsphere compare [RECIPE] ...`."""
+    name, argv = ("digits", argv) if not argv or argv[0].startswith("-") else (argv[0], argv[1:])
     from onsphere import recipes
     from onsphere.cli import options
     from onsphere.cli.training import train_and_show
 
-    comparison = pick("setting", setting, recipes.COMPARISONS)
+    entry = pick("recipe", name, recipes.COMPARISONS)
     extra = {
-        "rows": (tuple[str, ...], comparison.rows, "rows to train, in the order of the table"),
+        "rows": (tuple[str, ...], entry.rows, "rows to train, in the order of the table"),
         "coefficients": (
             dict[str, float],
             {},
@@ -87,8 +92,8 @@ def compare(argv: Sequence[str]) -> int:
         ),
     }
     skip = {"row", "coefficient"}  # instead of these there are rows and coefficients
-    chosen, settings = options.parse(f"compare {setting}", comparison.recipe, argv, extra, skip)
-    return train_and_show(lambda: recipes.compare(comparison, **settings), chosen)
+    chosen, settings = options.parse("compare", name, entry, argv, extra, skip)
+    return train_and_show("compare", name, entry, lambda: recipes.compare(entry, **settings), chosen)
 
 
 def train(argv: Sequence[str]) -> int:
@@ -97,24 +102,30 @@ def train(argv: Sequence[str]) -> int:
     from onsphere.cli import options
     from onsphere.cli.training import train_and_show
 
-    names = ", ".join(recipes.RECIPES)
     if not argv or argv[0] in ("-h", "--help"):
-        print(f"usage: onsphere train RECIPE ...\n\nrecipes: {names}\nsettings: onsphere train RECIPE --help")
+        print(_usage("train", recipes.RECIPES))
         return 0 if argv else 2
-    recipe = pick("recipe", argv[0], recipes.RECIPES)
-    chosen, settings = options.parse(f"train {argv[0]}", argv[0], argv[1:])
-    return train_and_show(lambda: [recipe(**settings)], chosen)
+    name, entry = argv[0], pick("recipe", argv[0], recipes.RECIPES)
+    chosen, settings = options.parse("train", name, entry, argv[1:])
+    return train_and_show("train", name, entry, lambda: [entry(**settings)], chosen)
+
+
+def sweep(argv: Sequence[str]) -> int:
+    """`onsphere sweep RECIPE ...`."""
+    from onsphere import recipes
+    from onsphere.cli.sweeping import sweep_and_show
+
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_usage("sweep", recipes.RECIPES))
+        return 0 if argv else 2
+    return sweep_and_show(argv[0], pick("recipe", argv[0], recipes.RECIPES), argv[1:])
 
 
 def list_recipes(argv: Sequence[str]) -> int:
-    """`onsphere recipes`."""
-    if argv and argv[0] not in ("-h", "--help"):
-        raise Mistake(f"`onsphere recipes` takes no arguments; given: {' '.join(argv)}")
-    from onsphere.recipes import RECIPES
+    """`onsphere recipes [RECIPE] [--json]`."""
+    from onsphere.cli.listing import show
 
-    for name, recipe in RECIPES.items():
-        print(f"{name:18} {(recipe.__doc__ or '').splitlines()[0]}")
-    return 0
+    return show(argv)
 
 
 def inspect_model(argv: Sequence[str]) -> int:
@@ -124,9 +135,16 @@ def inspect_model(argv: Sequence[str]) -> int:
     return inspect(argv)
 
 
+def _usage(command: str, names: Iterable[str]) -> str:
+    text = textwrap.fill(", ".join(names), 100, initial_indent="recipes: ", subsequent_indent=" " * 9,
+                         break_on_hyphens=False)  # fmt: skip
+    return f"usage: onsphere {command} RECIPE ...\n\n{text}\nsettings: onsphere {command} RECIPE --help"
+
+
 COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "compare": compare,
     "train": train,
+    "sweep": sweep,
     "recipes": list_recipes,
     "inspect": inspect_model,
 }

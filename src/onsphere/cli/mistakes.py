@@ -14,7 +14,7 @@ class Mistake(Exception):
 def pick(kind: str, name: str, table: Mapping[str, T]) -> T:
     """The entry of a table, or a Mistake with the names that are close."""
     if name not in table:
-        raise Mistake(f"unknown {kind} {name!r}{closest(name, table)}")
+        raise Mistake(f"unknown {kind} {name!r}{closest(name, table) or f'; see `onsphere {kind}s`'}")
     return table[name]
 
 

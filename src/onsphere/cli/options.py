@@ -4,62 +4,125 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import json
 import re
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from onsphere.cli.folders import resumable
 from onsphere.cli.mistakes import Mistake, closest
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
-OURS = {"recipes", "folder", "progress"}  # arguments of run() that come from here and not from an option
+    from onsphere.recipes import Entry
+
+OURS = {"recipes", "folder", "resume", "progress"}  # arguments of run() that come from here and not from an option
+
+GROUPS = {  # title -> arguments of run()
+    "the run": {"seeds", "threads", "measure"},
+    "the machine": {"devices", "accelerator", "precision", "strategy", "num_nodes"},
+    "files": {"checkpoint_seconds", "save_weights", "keep_best", "keep_every", "logs"},
+}
+PLACE = {"config", "folder", "overwrite", "resume", "smoke"}  # options that say where and how, and not what
 
 EXAMPLES = {
     "compare digits": """
   onsphere compare                   (the setting digits)
-  onsphere compare cifar100 --help   (the other one)
+  onsphere compare cifar100 --help   (another one; `onsphere recipes` lists all)
   onsphere compare digits --rows "[none,mma]" --coefficients.mma 0.2 --seeds "[1,2,3]"
   onsphere compare digits --print_config > digits.yaml    (edit it, then)    onsphere compare --config digits.yaml""",
     "compare cifar100": """
-  onsphere compare cifar100 --data_dir PATH --accelerator gpu
-  onsphere compare cifar100 --data_dir PATH --model resnet20 --rows "[none,mma]"
-  onsphere compare cifar100 --data_dir PATH --width 0.125 --train_images 512 --epochs 1 --seeds "[1,2]"    (a CPU)""",
+  onsphere compare cifar100 --dataset FOLDER --accelerator gpu
+  onsphere compare cifar100 --dataset FOLDER --model resnet20 --rows "[none,mma]"
+  onsphere compare cifar100 --dataset FOLDER --width 0.125 --train_images 512 --epochs 1 --seeds "[1,2]"    (a CPU)""",
     "train table3-digits": """
   onsphere train table3-digits --row mma --coefficient 0.1 --epochs 10
   onsphere train table3-digits --row none --train_images 500 --seeds "[1]"
   onsphere train table3-digits --row mhe-s2 --print_config > mhe.yaml""",
     "train table3-cifar100": """
-  onsphere train table3-cifar100 --data_dir PATH --row mma
-  onsphere train table3-cifar100 --data_dir PATH --row mma --layers hidden
-  torchrun --nproc_per_node 2 -m onsphere train table3-cifar100 --data_dir PATH --row mma --devices 2""",
+  onsphere train table3-cifar100 --dataset FOLDER --row mma
+  onsphere train table3-cifar100 --dataset FOLDER --row mma --layers hidden --epochs 200
+  onsphere train table3-cifar100 --smoke    (two steps on noise)
+  torchrun --nproc_per_node 2 -m onsphere train table3-cifar100 --dataset FOLDER --row mma --devices 2""",
+    "sweep table3-digits": """
+  onsphere sweep table3-digits --coefficient 0.01..1 --seeds "[1,2,3]"
+  onsphere sweep table3-digits --coefficient 0.01..1 --row mhe-s2 --points 5
+  onsphere sweep table3-digits --coefficient 1e-3..10 --trials 20
+  onsphere sweep table3-digits --resume    (go on after an interruption)""",
 }
 
 
 def parse(
     command: str,
     name: str,
+    entry: Entry,
     argv: Sequence[str],
     extra: Mapping[str, tuple[Any, Any, str]] = types.MappingProxyType({}),
-    skip: Iterable[str | int] = (),
+    skip: Iterable[str] = (),
+    defaults: Mapping[str, Any] = types.MappingProxyType({}),
 ) -> tuple[Namespace, dict[str, Any]]:
-    """Parse argv: all options, and of these the ones that the recipe takes."""
-    from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
+    """Parse the arguments after a command and a recipe's name.
 
-    from onsphere.recipes import RECIPES, THREADS
+    Args:
+        command: such as ``train``.
+        name: as it was given.
+        entry: the recipe.
+        argv: what comes after.
+        extra: the command's own options: name to type, default and help.
+        skip: settings of the recipe that the command does not take.
+        defaults: of the command, where they are not those of run().
 
-    recipe, settings_of_run = RECIPES[name], _with_words()
+    Returns:
+        All options, and of these the extra ones and those that the recipe takes.
+    """
+    from jsonargparse import ArgumentError
+
+    prog = f"{command} {name}"
+    parser, of_recipe = _parser(prog, entry, extra, {*skip, *entry.fixed})
+    parser.set_defaults({**defaults})
+    tiny = {"seeds": (123,), "measure": False, **_known(entry.smoke, of_recipe)}
+    try:
+        if "--smoke" in argv:
+            parser.set_defaults(tiny)
+        options = parser.parse_args(argv)
+        if options.smoke and "--smoke" not in argv:  # it is in a file
+            parser.set_defaults(tiny)
+            options = parser.parse_args(argv)
+        if options.resume:  # with the options that it was started with, unless others are given
+            folder = resumable(command, name, usual_folder(command, entry, options.smoke), options)
+            saved = folder / f"{command}.yaml"
+            options = parser.parse_args([*(["--config", str(saved)] if saved.exists() else []), *argv])
+            options.folder = folder
+    except ArgumentError as error:
+        hints = {name: hint for name, (hint, _, _) in extra.items()} | _with_words().__annotations__
+        hints |= get_type_hints(entry.build)
+        raise Mistake(_explain(str(error), parser, hints)) from error
+    options.saved = _as_yaml(options)
+    return options, {name: options[name] for name in [*extra, *of_recipe]}
+
+
+def usual_folder(command: str, entry: Entry, smoke: bool) -> Path:
+    """Where results go if nobody says otherwise."""
+    name = f"{'sweep-' if command == 'sweep' else ''}{entry.name}{'-smoke' if smoke else ''}"
+    return Path("runs") / name
+
+
+def _parser(
+    prog: str, entry: Entry, extra: Mapping[str, tuple[Any, Any, str]], skip: set[str]
+) -> tuple[ArgumentParser, list[str]]:
+    from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
     class Format(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
         def _expand_help(self, action: argparse.Action) -> str:
             return str(super()._expand_help(action)).replace("``", "")
 
     parser = ArgumentParser(
-        prog=f"onsphere {command}",
-        description=(recipe.__doc__ or "").split("\n    Args:")[0].replace("\n    ", "\n"),
-        epilog=f"examples:{EXAMPLES.get(command, '')}",
+        prog=f"onsphere {prog}",
+        description=(entry.build.__doc__ or "").split("\n    Args:")[0].replace("\n    ", "\n"),
+        epilog=f"examples:{EXAMPLES.get(prog) or _examples(prog, entry)}",
         formatter_class=Format,
         exit_on_error=False,
         allow_abbrev=False,
@@ -67,25 +130,58 @@ def parse(
     parser.add_argument("--config", action="config", help="YAML file with any of the options below.")
     for option, (hint, default, text) in extra.items():
         parser.add_argument(f"--{option}", type=hint, default=default, help=text)
-    group = parser.add_argument_group("settings of the recipe")
-    of_recipe = group.add_function_arguments(recipe, as_group=False, skip={*skip})
-    group = parser.add_argument_group("settings of the run")
-    group.add_function_arguments(settings_of_run, as_group=False, skip={*OURS})
+    of_recipe = parser.add_argument_group("settings of the recipe").add_function_arguments(
+        entry.build, as_group=False, skip={*skip}
+    )
+    parser.set_defaults(_known(entry.defaults, of_recipe))
+    settings_of_run = _with_words()
+    everything: set[str | int] = {*inspect.signature(settings_of_run).parameters}
+    for title, members in GROUPS.items():
+        group = parser.add_argument_group(title)
+        group.add_function_arguments(settings_of_run, as_group=False, skip=everything - members)
+    parser.set_defaults(threads=entry.threads)
     group.add_argument(
         "--folder",
         type=Path | None,
-        help="where result.json and report.html go; null for the first of runs/NAME, runs/NAME-2, runs/NAME-3, ... "
-        "that does not exist yet",
+        help="where result.json, report.html and the rest go; null for the first of runs/NAME, runs/NAME-2, "
+        "runs/NAME-3, ... that does not exist yet",
     )
     group.add_argument("--overwrite", action="store_true", help="replace the result in --folder or runs/NAME")
-    parser.set_defaults(threads=THREADS.get(name))
-    try:
-        options = parser.parse_args(argv)
-    except ArgumentError as error:
-        hints = {name: hint for name, (hint, _, _) in extra.items()} | settings_of_run.__annotations__
-        hints |= get_type_hints(recipe)
-        raise Mistake(_explain(str(error), parser, hints)) from error
-    return options, {name: options[name] for name in [*extra, *of_recipe]}
+    group.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the interrupted run in --folder, or with the newest one that is not finished, with the "
+        "options that it was started with",
+    )
+    group.add_argument(
+        "--smoke",
+        action="store_true",
+        help="two steps with a tiny network on noise, to see that everything runs; options that are given go first",
+    )
+    return parser, list(of_recipe)
+
+
+def _examples(prog: str, entry: Entry) -> str:
+    """Commands for a recipe that has none of its own in EXAMPLES."""
+    lines = [f"--smoke    ({'a few steps' if prog.startswith('sweep') else 'two steps a row'} on noise: does it run?)"]
+    lines.append("--dataset FOLDER --accelerator gpu")
+    for variant, values in entry.variants.items():
+        value = f'"[{",".join(map(str, values[0]))}]"' if isinstance(values[0], tuple) else values[0]
+        lines.append(f"--dataset FOLDER --{variant} {value}")
+    lines.append("--resume    (go on after an interruption)")
+    return "".join(f"\n  onsphere {prog} {line}" for line in lines)
+
+
+def _known(settings: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: settings[name] for name in names if name in settings}
+
+
+def _as_yaml(options: Namespace) -> str:
+    """What a resumed run takes up, for --config."""
+    import yaml
+
+    kept = {name: value for name, value in options.as_dict().items() if name not in PLACE}
+    return yaml.safe_dump(json.loads(json.dumps(kept, default=str)), sort_keys=False)  # tuples become lists
 
 
 def _with_words() -> Callable[..., None]:

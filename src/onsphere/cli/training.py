@@ -2,69 +2,170 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-import itertools
 import os
+import shlex
+import shutil
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from onsphere.cli import folders
 from onsphere.cli.mistakes import Mistake
-from onsphere.cli.options import OURS
+from onsphere.cli.options import OURS, usual_folder
 from onsphere.cli.screen import Screen
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
 
+    from onsphere.recipes import Entry
     from onsphere.train import Recipe
 
 T = TypeVar("T")
 
 
-def train_and_show(build: Callable[[], Sequence[Recipe]], options: Namespace) -> int:
+def train_and_show(
+    command: str, name: str, entry: Entry, build: Callable[[], Sequence[Recipe]], options: Namespace
+) -> int:
+    """Train what ``build`` makes and print its table.
+
+    Args:
+        command: such as ``train``.
+        name: of the recipe, as it was given.
+        entry: the recipe.
+        build: makes the rows.
+        options: of the command line.
+
+    Returns:
+        The exit code: 0; 1 where training failed; 128 and the signal's number where it was stopped.
+    """
     from rich.console import Console
 
     from onsphere import report  # noqa: F401 - what it needs had better be missing now than after the training
-    from onsphere.train import NonFiniteLoss, run
+    from onsphere.train import run
 
-    recipes = _or_mistake(build)
+    recipes = or_mistake(build)
     with Console(stderr=True).status("reading the data"):
-        _or_mistake(recipes[0].data)
-    settings = {name: options[name] for name in inspect.signature(run).parameters if name not in OURS}
-    # Under torchrun, and in the processes that Fabric starts, only the first one draws and writes.
-    first = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
-    folder = _folder(Path("runs") / recipes[0].name, options.folder, options.overwrite, claim=first)
+        or_mistake(recipes[0].data)
+    folder = claim(command, entry, options)
     before = _stamp(folder)
-    screen = Screen(Console(stderr=True, quiet=not first))
-    code, ending = 0, ""
+    screen = Screen(Console(stderr=True, quiet=not is_first()))
+    end = Ending(f"onsphere {command} {name} --folder {shlex.quote(str(folder))} --resume")
     try:
-        with screen:
-            run(recipes, folder=folder, progress=screen, **settings)
-    except KeyboardInterrupt:
-        code, ending = 130, "interrupted; finished seeds are kept"
-    except NonFiniteLoss as error:
-        code, ending = 1, f"{error}"
-    except (ValueError, TypeError, RuntimeError) as error:
-        # Before the first step a ValueError is about an argument, and Lightning has more kinds of them.
-        if screen.phase or not (isinstance(error, ValueError) or _origin(error).startswith("lightning.")):
-            raise
-        raise Mistake(str(error)) from error
+        with end.caught(screen), screen:
+            run(recipes, folder=folder, progress=screen, resume=options.resume, **settings_of_run(options))
     finally:
-        if first and _stamp(folder) is None and not any(folder.iterdir()):
-            folder.rmdir()
-    if first:
-        if ending:
-            print(f"onsphere: {ending}", file=sys.stderr)
-        if _stamp(folder) == before:
+        leave(command, folder, options, began=bool(screen.phase))
+    if is_first():
+        end.say()
+        if _stamp(folder) is None or (_stamp(folder) == before and not options.resume):
             print("no seed was finished, so there is no result")
         else:
+            if _stamp(folder) == before and not end.code:
+                print(f"{folder} was finished: nothing was left to do")
             _show(folder)
-    return code
+    return end.code
 
 
-def _or_mistake(make: Callable[[], T]) -> T:
+class Ending:
+    """How a training came to its end, for the exit code and the last line.
+
+    Args:
+        again: the command that goes on with it.
+    """
+
+    def __init__(self, again: str) -> None:
+        self.again, self.code, self.said = again, 0, ""
+
+    def say(self) -> None:
+        """Print the last line, if there is one."""
+        if self.said:
+            print(f"onsphere: {self.said}", file=sys.stderr)
+
+    @contextlib.contextmanager
+    def caught(self, screen: Screen) -> Iterator[None]:
+        """Take the errors of run() that a user can do something about.
+
+        Raises:
+            Mistake: for those that are about an argument or a file.
+        """
+        from onsphere.train import CheckpointError, Interrupted, NonFiniteLoss
+
+        try:
+            yield
+        except Interrupted as stop:
+            self.code = 128 + stop.signal
+            self.said = f"interrupted; everything up to the last step is kept. To go on: {self.again}"
+        except KeyboardInterrupt:
+            self.code, self.said = 130, f"interrupted. To go on: {self.again}"
+        except NonFiniteLoss as error:
+            self.code, self.said = 1, f"{error}"
+        except OSError as error:
+            self.code, self.said = 1, f"{error.strerror or error}. To go on: {self.again}"
+        except CheckpointError as error:
+            raise Mistake(str(error)) from error
+        except (ValueError, TypeError, RuntimeError) as error:
+            # Before the first step a ValueError is about an argument, and Lightning has more kinds of them.
+            if screen.phase or not (isinstance(error, ValueError) or _origin(error).startswith("lightning.")):
+                raise
+            raise Mistake(str(error)) from error
+
+
+def is_first() -> bool:
+    """Under torchrun, and in the processes that Fabric starts, only the first one draws and writes."""
+    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+
+
+def is_single(devices: int | str) -> bool:
+    """Whether one process trains on one device."""
+    return str(devices) in ("auto", "1") and int(os.environ.get("WORLD_SIZE", "1")) == 1
+
+
+def claim(command: str, entry: Entry, options: Namespace) -> Path:
+    """The folder of the run, with the options in it that a resumed run takes up."""
+    if options.resume:
+        return Path(options.folder)
+    folder = folders.chosen(usual_folder(command, entry, options.smoke), options, claim=is_first())
+    if is_first():
+        or_mistake(lambda: _save_options(command, folder, options))
+    return folder
+
+
+def leave(command: str, folder: Path, options: Namespace, began: bool) -> None:
+    """Leave no empty folder behind, and in a resumed one the options that it was resumed with.
+
+    Args:
+        command: such as ``train``.
+        folder: of the run.
+        options: of the command line.
+        began: whether it came to a step, so that its options were good ones.
+    """
+    if not is_first():
+        return
+    if options.resume and began:
+        _save_options(command, folder, options)
+    worthless = {folder / f"{command}.yaml", *([] if began else [folder / "sweep.db"])}
+    if not options.resume and {path for path in folder.rglob("*") if path.is_file()} <= worthless:
+        shutil.rmtree(folder)
+
+
+def _save_options(command: str, folder: Path, options: Namespace) -> None:
+    from onsphere.train.files import replace_file
+
+    replace_file(folder / f"{command}.yaml", options.saved.encode())
+
+
+def settings_of_run(options: Namespace) -> dict[str, Any]:
+    """The options that run() takes."""
+    from onsphere.train import run
+
+    return {name: options[name] for name in inspect.signature(run).parameters if name not in OURS}
+
+
+def or_mistake(make: Callable[[], T]) -> T:
     """What a function returns; its complaint about an argument or a file becomes a Mistake."""
     try:
         return make()
@@ -76,25 +177,6 @@ def _origin(error: BaseException) -> str:
     """Name of the module that raised an error."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     return str(frame.f_globals["__name__"])
-
-
-def _folder(usual: Path, given: Path | None, overwrite: bool, claim: bool) -> Path:
-    """Where results go: a result that is there, finished or not, is replaced only if that was asked for."""
-    if given is not None or overwrite:
-        folder = given or usual
-        if _stamp(folder) is not None and not overwrite:
-            raise Mistake(f"{folder} has a result already: give another --folder, or --overwrite to replace it")
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-    for number in itertools.count(1):
-        folder = usual if number == 1 else usual.with_name(f"{usual.name}-{number}")
-        try:
-            if claim:  # making it keeps out another run that starts at the same time
-                folder.mkdir(parents=True)
-            return folder
-        except FileExistsError:
-            continue
-    raise AssertionError
 
 
 def _stamp(folder: Path) -> int | None:

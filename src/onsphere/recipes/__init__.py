@@ -1,68 +1,229 @@
-"""Recipes: the papers' experiments, each a function whose parameters are its settings, and the tables of them."""
+"""Recipes: the papers' experiments, each a function whose parameters are its settings, and the table of them."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
-from onsphere.recipes.mma import ROWS, table3_cifar100, table3_digits
-from onsphere.train import Recipe
+from onsphere.recipes import mhe, mma
+from onsphere.recipes.entry import Entry, compare
+from onsphere.recipes.image_sets import CIFAR10, CIFAR100, DIGITS, IMAGENET, MNIST, TINY_IMAGENET
 
-__all__ = ["COMPARISONS", "RECIPES", "THREADS", "Comparison", "compare", "table3_cifar100", "table3_digits"]
+__all__ = ["COMPARISONS", "RECIPES", "Entry", "compare"]
 
+_FEW = {"dataset": "noise", "train_images": 8, "test_images": 8}
+_MMA = {**_FEW, "width": 0.1, "epochs": 1, "batch_size": 4}
+_MHE = {**_FEW, "widths": (4, 4, 4), "steps": 2, "batch_size": 4}
+_EVERY_MHE = ("none", *mhe.VARIANTS)
+_CNN_9 = ("none", "mhe-s2", "half-mhe-s2")
 
-@dataclass(frozen=True)
-class Comparison:
-    """Rows that `onsphere compare` trains side by side.
+_ENTRIES = (
+    Entry(
+        "table3-digits",
+        mma.table3_digits,
+        "MMA paper, Table 3 (in small)",
+        DIGITS,
+        megamacs=2.4,
+        smoke={"train_images": 20, "widths": (2, 2, 2), "depth": 3, "epochs": 1, "batch_size": 10},
+        threads=1,
+    ),
+    Entry(
+        "table2-cifar100",
+        mma.cifar100,
+        "MMA paper, Table 2",
+        CIFAR100,
+        megamacs=398.2,
+        smoke=_MMA,
+        fixed={"model": "vgg19_bn"},
+        some_rows=("none", "mma"),
+        variants={"layers": ("hidden", "everywhere")},
+    ),
+    Entry(
+        "table3-cifar100",
+        mma.cifar100,
+        "MMA paper, Table 3",
+        CIFAR100,
+        megamacs=398.2,
+        smoke=_MMA,
+    ),
+    Entry(
+        "table4-cifar100",
+        mma.wrn_cifar100,
+        "MMA paper, Table 4",
+        CIFAR100,
+        megamacs=5243.4,
+        smoke=_MMA,
+    ),
+    Entry(
+        "table5-cifar100",
+        mma.cifar100,
+        "MMA paper, Table 5",
+        CIFAR100,
+        megamacs={"resnet56": 125.5, "vgg19_bn": 398.2, "wrn_16_8": 1548.2, "densenet_40_12": 283.0},
+        smoke=_MMA,
+        some_rows=("none", "mma"),
+        variants={"model": ("resnet56", "vgg19_bn", "wrn_16_8", "densenet_40_12")},
+    ),
+    Entry(
+        "table6-tinyimagenet",
+        mma.tinyimagenet,
+        "MMA paper, Table 6",
+        TINY_IMAGENET,
+        megamacs={"resnet56": 502.0, "vgg16_bn": 1252.9},
+        smoke=_MMA,
+        variants={"model": ("resnet56", "vgg16_bn")},
+    ),
+    *(
+        Entry(
+            f"figure{number}-cifar100",
+            mma.cifar100,
+            f"MMA paper, Figure {number}",
+            CIFAR100,
+            megamacs=work,
+            smoke=_MMA,
+            fixed={"model": model},
+            some_rows=("none", "mma"),
+            sweep=(0.01, 1.0) if number in (3, 4) else None,
+        )
+        for number, model, work in (
+            (3, "vgg19_bn", 398.2),
+            (4, "resnet20", 40.6),
+            (5, "vgg19_bn", 398.2),
+            (6, "resnet56", 125.5),
+        )
+    ),
+    Entry(
+        "supplement-cifar100",
+        mma.cifar100,
+        "MMA paper, supplement D, Figure 1",
+        CIFAR100,
+        megamacs=398.2,
+        smoke=_MMA,
+        fixed={"model": "vgg19_bn"},
+    ),
+    *(
+        Entry(
+            f"thesis-table5.1-{images.title.replace('-', '').lower()}",
+            mhe.plain_network,
+            "thesis, Table 5.1",
+            images,
+            megamacs=267.1,
+            smoke=_MHE,
+            fixed={"classes": images.classes, "table": "5.1", "layers": "everywhere"},
+            some_rows=_EVERY_MHE,
+        )
+        for images in (CIFAR10, CIFAR100)
+    ),
+    Entry(
+        "thesis-table5.2-cifar100",
+        mhe.plain_network,
+        "thesis, Table 5.2",
+        CIFAR100,
+        megamacs={
+            (16, 32, 64): 17.0,
+            (32, 64, 128): 67.2,
+            (64, 128, 256): 267.1,
+            (128, 256, 512): 1064.7,
+            (256, 512, 1024): 4251.8,
+        },
+        smoke=_MHE,
+        fixed={"classes": 100, "table": "5.2", "layers": "everywhere"},
+        some_rows=_CNN_9,
+        variants={"widths": ((16, 32, 64), (32, 64, 128), (64, 128, 256), (128, 256, 512), (256, 512, 1024))},
+    ),
+    Entry(
+        "thesis-table5.3-cifar100",
+        mhe.plain_network,
+        "thesis, Table 5.3",
+        CIFAR100,
+        megamacs={6: 153.8, 9: 267.1, 15: 493.6},
+        smoke=_MHE,
+        fixed={"classes": 100, "table": "5.3", "layers": "everywhere"},
+        some_rows=_CNN_9,
+        variants={"depth": (6, 9, 15)},
+    ),
+    Entry(
+        "thesis-table5.4-cifar100",
+        mhe.plain_network,
+        "thesis, Table 5.4",
+        CIFAR100,
+        megamacs=267.1,
+        smoke=_MHE,
+        fixed={"classes": 100, "table": "5.4"},
+        some_rows=("none", "mhe-s2", "half-mhe-s2", "a-mhe-s2", "half-a-mhe-s2"),
+        variants={"layers": ("output", "hidden", "everywhere")},
+    ),
+    *(
+        Entry(
+            f"thesis-table5.5-{images.title.replace('-', '').lower()}",
+            mhe.wide_resnet,
+            "thesis, Table 5.5",
+            images,
+            megamacs=1100.7,
+            smoke=_MHE,
+            fixed={"classes": images.classes},
+        )
+        for images in (CIFAR10, CIFAR100)
+    ),
+    Entry(
+        "thesis-table5.6-imagenet",
+        mhe.imagenet,
+        "thesis, Table 5.6",
+        IMAGENET,
+        megamacs={"resnet18": 1814.1, "resnet34": 3663.8},
+        smoke={**_FEW, "width": 0.05, "image_size": 64, "steps": 2, "batch_size": 4},
+        variants={"model": ("resnet18", "resnet34")},
+    ),
+    *(
+        Entry(
+            f"thesis-table{table}-{images.title.replace('-', '').lower()}",
+            mhe.imbalanced_cifar,
+            f"thesis, Table {table}",
+            images,
+            megamacs=267.1,
+            smoke={**_MHE, "train_images": 100 * images.classes},  # as many as the last class needs
+            fixed={"classes": images.classes},
+            variants={"imbalance": ("single", "multiple")},
+        )
+        for table, images in (("5.7", CIFAR10), ("D.6", CIFAR100))
+    ),
+    *(
+        Entry(
+            f"thesis-tableD.3-{images.title.replace('-', '').lower()}",
+            mhe.spherenet,
+            "thesis, Table D.3",
+            images,
+            megamacs=267.1,
+            smoke=_MHE,
+            fixed={"classes": images.classes},
+            some_rows=("none", "orthonormal", *mhe.VARIANTS),
+        )
+        for images in (CIFAR10, CIFAR100)
+    ),
+    Entry(
+        "thesis-figure5.3-cifar100",
+        mhe.plain_network,
+        "thesis, Figure 5.3",
+        CIFAR100,
+        megamacs=267.1,
+        smoke=_MHE,
+        fixed={"classes": 100, "table": "5.4"},
+        some_rows=("none", "mhe-s2", "half-mhe-s2"),
+        variants={"layers": ("output", "hidden")},
+        sweep=(0.01, 100.0),
+    ),
+    Entry(
+        "thesis-figure5.4-mnist",
+        mhe.imbalanced_mnist,
+        "thesis, Figure 5.4",
+        MNIST,
+        megamacs=116.1,
+        smoke={**_MHE, "train_images": 40, "zeros": 1},
+    ),
+)
 
-    Args:
-        recipe: name in RECIPES; the function takes `row`, `coefficient` and its own settings.
-        rows: names of the rows in the order of the table, the one that costs are relative to first.
-    """
+RECIPES: Mapping[str, Entry] = {entry.name: entry for entry in _ENTRIES}
 
-    recipe: str
-    rows: tuple[str, ...]
-
-
-RECIPES: Mapping[str, Callable[..., Recipe]] = {
-    "table3-digits": table3_digits,
-    "table3-cifar100": table3_cifar100,
+# What `onsphere compare` knows: every table, and short names for the two that are used most.
+COMPARISONS: Mapping[str, Entry] = {
+    "digits": RECIPES["table3-digits"],
+    "cifar100": RECIPES["table3-cifar100"],
+    **RECIPES,
 }
-
-# Threads on a CPU, where torch's own choice is a bad one: on tiny tensors two threads are no faster than one, ten times
-# slower when another program runs, and they make numbers depend on the machine.
-THREADS: Mapping[str, int] = {"table3-digits": 1}
-
-COMPARISONS: Mapping[str, Comparison] = {
-    "digits": Comparison("table3-digits", tuple(ROWS)),
-    "cifar100": Comparison("table3-cifar100", tuple(ROWS)),
-}
-
-
-def compare(
-    comparison: Comparison,
-    rows: Sequence[str] | None = None,
-    coefficients: Mapping[str, float] | None = None,
-    **settings: object,
-) -> list[Recipe]:
-    """The recipes of a comparison: one a row, all with the same settings.
-
-    Args:
-        comparison: one of COMPARISONS.
-        rows: names of the rows; None for all of them.
-        coefficients: row to coefficient, where it is not the paper's.
-        settings: handed to the recipe of every row.
-
-    Raises:
-        ValueError: for a row that the comparison does not have, or one named twice.
-
-    >>> [r.row for r in compare(COMPARISONS["digits"], rows=["none", "mma"], epochs=1)]
-    ['none', 'MMA']
-    """
-    rows = comparison.rows if rows is None else rows
-    coefficients = coefficients or {}
-    for name, known in [*((row, comparison.rows) for row in rows), *((row, rows) for row in coefficients)]:
-        if name not in known:
-            raise ValueError(f"row {name!r} is none of {', '.join(known)}")
-    if len(set(rows)) < len(rows) or not rows:
-        raise ValueError(f"rows must be different ones of {', '.join(comparison.rows)}; given: {', '.join(rows)}")
-    recipe = RECIPES[comparison.recipe]
-    return [recipe(row=row, coefficient=coefficients.get(row), **settings) for row in rows]
