@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 from typing import Any
 
 import torch
@@ -330,7 +331,7 @@ def _measure(
         minimum_angle_deg=math.degrees(min((each.angle for each in compared), default=math.nan)),
         best_angle_deg=_best_angle_deg(counts, d),
         energies={name: _mean(each.mean_energy(s, half) for each in compared) for name, s, half in ENERGIES},
-        random=_random(counts, d, threshold),
+        random=_random(tuple(counts), d, threshold),
         histogram=tuple(sum(column) for column in zip(*(each.histogram for each in tallies), strict=True)),
     )
 
@@ -351,7 +352,8 @@ def _best_angle_deg(counts: Sequence[int], d: int) -> float | None:
     return None if best is None else math.degrees(best)
 
 
-def _random(counts: Sequence[int], d: int, threshold: float) -> Random:
+@cache  # the layers of a network are of a few sizes
+def _random(counts: tuple[int, ...], d: int, threshold: float) -> Random:
     if not counts:
         unknown = Expected(math.nan, math.nan)
         return Random(unknown, unknown, {name: unknown for name, _, _ in ENERGIES})

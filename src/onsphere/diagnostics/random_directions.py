@@ -126,7 +126,7 @@ def minimum_angle(d: int, counts: Sequence[int]) -> Expected:
     if d == 1:  # two directions are equal or opposite; of three, two are equal
         apart = math.prod(0.5 if n == 2 else 0.0 for n in counts)
         return Expected(math.pi * apart, math.pi * math.sqrt(apart * (1 - apart)))
-    survival = (np.arange(4000) + 0.5) / 4000
+    survival = (np.arange(1000) + 0.5) / 1000  # the mean over equally likely values
     if d == 2 and len(set(counts)) == 1:
         n = counts[0]
         angle = 2 * math.pi / n * -np.expm1(np.log(survival) / (len(counts) * (n - 1)))
