@@ -150,6 +150,18 @@ def test_the_icosahedron() -> None:
     assert layer.energies["E_1"] == pytest.approx(known.THOMSON_12 / 66)
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_close_or_opposite_pair_keeps_its_digits(sign: float) -> None:
+    """Of 3e-6 apart the cosine alone leaves four or five digits."""
+    apart = torch.tensor([[1.0, 0.0, 0.0], [sign, 3e-6, 0.0]], dtype=torch.float64)
+    chord = 2 * math.sin(math.atan(3e-6) / 2)
+    layer = one(apart)
+    antipodes = 2 * 2 / 4  # of the 12 ordered pairs of {u, -u, v, -v}, four are at 2, four close and four far
+    far = 1 / (4 - chord**2)
+    assert layer.energies["E_2"] == pytest.approx(1 / chord**2 if sign > 0 else far, rel=1e-9)
+    assert layer.energies["half_E_2"] == pytest.approx((4 / chord**2 + 4 * far + antipodes) / 12, rel=1e-9)
+
+
 def test_equal_rows() -> None:
     layer = one(torch.ones(40, 8))
     assert layer.minimum_angle_deg == 0.0
