@@ -360,15 +360,13 @@ def test_a_state_dict_and_its_module_agree_where_names_say_it_all() -> None:
 
 
 def test_a_checkpoint_is_searched_for_its_model() -> None:
-    state = nn.Linear(3, 4).state_dict()
-    other = {"weight": torch.randn(9, 9)}
-    for checkpoint in (
-        {"epoch": 3, "optimizer": other, "model": state},
-        {"ema": other, "state_dict": state},
-        {"it": state},
-    ):
+    state, other = nn.Linear(3, 4).state_dict(), nn.Linear(2, 5).state_dict()
+    adam = {"state": {0: {"exp_avg": torch.zeros(4, 3)}}, "param_groups": [{"lr": 0.1}]}
+    for checkpoint in ({"epoch": 3, "loss": torch.ones(()), "optimizer": adam, "model": state}, {"it": state}):
         (layer,) = diagnostics.inspect(checkpoint).layers
         assert (layer.name, layer.neurons) == ("weight", 4)
+    both = diagnostics.inspect({"model": state, "ema": other, "epoch": 3})
+    assert [(layer.name, layer.neurons) for layer in both.layers] == [("model", 4), ("ema", 5)]
 
 
 def test_a_bare_layer_has_its_weights_name() -> None:

@@ -247,9 +247,9 @@ def test_a_large_file_is_read_layer_by_layer() -> None:
 
 MODULE = """
 from torch import nn
-import torch
 
 def net():
+    import my_sizes  # from the current folder, only now
     return nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 5))
 
 class Nets:
@@ -269,6 +269,7 @@ def wrong():
 @pytest.mark.parametrize("name", ["net", "Nets.small", "ready", "state"])
 def test_a_model_is_made_by_a_dotted_name(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("my_nets.py").write_text(MODULE)
+    Path("my_sizes.py").touch()
     before = list(sys.path)
     data = json.loads(printed([f"my_nets:{name}", "--json"], capsys))
     assert [layer["name"] for layer in data["layers"]] == ["0", "1"]
@@ -287,6 +288,7 @@ def test_a_model_is_made_by_a_dotted_name(name: str, capsys: pytest.CaptureFixtu
 )
 def test_a_wrong_dotted_name_gets_one_line(what: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("my_nets.py").write_text(MODULE)
+    Path("my_sizes.py").touch()
     assert message in refused([what], capsys)
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Look at every layer: the angle between its two closest neurons, pairs of correlated neurons, near-duplicates, zero
 neurons and hyperspherical energies, beside what uniformly random directions give. The most correlated layers come
-first. Nothing in a file is executed, and it is read layer by layer."""
+first. A file is read layer by layer, and nothing in it is executed."""
 
 EXAMPLES = """\
 examples:
@@ -147,28 +147,28 @@ def _model(what: str) -> nn.Module | Mapping[str, Any]:
 
 
 def _made(module: str, name: str) -> nn.Module | Mapping[str, Any]:
-    """Import a module, also from the current folder, and take or make a model from it."""
+    """Take or make a model from a module, which may lie in the current folder."""
     from torch import nn
 
-    sys.path.insert(0, os.getcwd())
+    folder = os.getcwd()
+    sys.path.insert(0, folder)
     try:
         found: Any = importlib.import_module(module)
+        for part in name.split("."):
+            if not hasattr(found, part):
+                known = [each for each in dir(found) if not each.startswith("_")]
+                raise Mistake(f"{module!r} has no {name!r}{closest(part, known)}")
+            found = getattr(found, part)
+        if not isinstance(found, nn.Module) and callable(found):
+            try:
+                signature(found).bind()
+            except TypeError as error:
+                raise Mistake(f"{module}:{name} needs arguments ({error}): name a function that takes none") from error
+            found = found()
     except ImportError as error:
         raise Mistake(f"cannot import {module!r}: {error}") from error
     finally:
-        sys.path.remove(os.getcwd())
-    for part in name.split("."):
-        if not hasattr(found, part):
-            raise Mistake(
-                f"{module!r} has no {name!r}{closest(part, [each for each in vars(found) if each[0] != '_'])}"
-            )
-        found = getattr(found, part)
-    if not isinstance(found, nn.Module) and callable(found):
-        try:
-            signature(found).bind()
-        except TypeError as error:
-            raise Mistake(f"{module}:{name} needs arguments ({error}): name a function that takes none") from error
-        found = found()
+        sys.path.remove(folder)
     if not isinstance(found, nn.Module | Mapping):
         kind = type(found).__name__
         raise Mistake(f"{module}:{name} gives a {kind}: expected a torch.nn.Module, or a function that makes one")
@@ -208,12 +208,9 @@ def _show(inspection: Inspection, top: int | None) -> None:
     if console.width >= WIDTH:
         shown = [counts, energies]
     else:  # full space and half space one below the other
-        middle = (len(energies.head) + 1) // 2
-        shown = [
-            counts,
-            energies.columns(0, *range(1, middle)),
-            energies.columns(0, *range(middle, len(energies.head))),
-        ]
+        end = len(energies.head)
+        middle = (end + 1) // 2
+        shown = [counts, energies.columns(0, *range(1, middle)), energies.columns(0, *range(middle, end))]
     for table in shown:
         console.print(_drawn(table), "")
     for line in (text.LEGEND, *(f"- {note}" for note in text.notes(inspection))):
@@ -252,12 +249,8 @@ class _Bar:
     def __init__(self, console: Console) -> None:
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-        columns = (
-            BarColumn(),
-            TaskProgressColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.description}", markup=False),
-        )
+        layer = TextColumn("{task.description}", markup=False)
+        columns = (BarColumn(), TaskProgressColumn(), TimeRemainingColumn(), layer)
         self.console, self.said = console, time.monotonic()
         self.bar = Progress(*columns, console=console, transient=True) if console.is_terminal else None
         self.task = self.bar.add_task("reading", total=1.0) if self.bar else None

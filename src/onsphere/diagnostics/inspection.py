@@ -220,8 +220,8 @@ def inspect(
     and the neurons of a transposed convolution, or of GPT-2's transposed linear layers, are its inputs.
 
     Args:
-        model: a module, or a state dict, also one that reads its tensors from a file (:func:`open_weights`) or one
-            within a checkpoint.
+        model: a module, or a state dict, also one that reads its tensors from a file (:func:`open_weights`), or a
+            checkpoint that keeps one or more.
         threshold: count pairs with a cosine above this; default 0.2, as in Figure 1 of the MMA paper.
         layers: shell patterns of the layers to look at; default all.
         max_neurons: of a layer (or group) with more, compare a random sample of this many; the same one every time.
@@ -252,9 +252,7 @@ def inspect(
 
     def result() -> Inspection:
         missing = [weight for weight in weights if weight.name not in reports]
-        unreached = tuple(
-            Skipped(weight.name, weight.shape, "interrupted before it was finished") for weight in missing
-        )
+        unreached = [Skipped(each.name, each.shape, "interrupted before it was finished") for each in missing]
         ordered = tuple(reports[weight.name] for weight in weights if weight.name in reports)
         return Inspection(ordered, (*skipped, *unreached), threshold, not missing)
 

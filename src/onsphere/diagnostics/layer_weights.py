@@ -11,9 +11,6 @@ from torch import Tensor, nn
 
 from onsphere.where import Layer, layers
 
-# Where a checkpoint keeps its model, the likeliest first.
-_NESTED = ("state_dict", "model_state_dict", "model", "module", "ema")
-
 
 @dataclass(frozen=True)
 class LayerWeight:
@@ -54,16 +51,16 @@ def find(model: nn.Module | Mapping[str, Any]) -> tuple[list[LayerWeight], list[
     if isinstance(model, nn.Module):
         return _of_module(model)
     if isinstance(model, Mapping):
-        return _of_tensors(innermost(model))
+        return _of_tensors(state_of(model))
     raise TypeError(f"expected a torch.nn.Module or a state dict (name -> tensor), got {type(model).__name__}")
 
 
 def _of_module(model: nn.Module) -> tuple[list[LayerWeight], list[Skipped]]:
     found = layers(model)
     with torch.no_grad():
-        weights = [
-            LayerWeight(layer.name or layer.parameter, _three(layer.neurons().shape), layer.neurons) for layer in found
-        ]
+        shapes = [_three(layer.neurons().shape) for layer in found]
+    pairs = zip(found, shapes, strict=True)
+    weights = [LayerWeight(layer.name or layer.parameter, shape, layer.neurons) for layer, shape in pairs]
     used = {id(parameter) for layer in found for parameter in _behind(layer)}
     why = "not the weight of a linear, convolution or attention layer with two or more neurons to compare"
     skipped = [
@@ -111,15 +108,22 @@ def _reader(tensors: Mapping[str, Any], name: str, groups: int) -> Callable[[], 
     return read
 
 
-def innermost(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The mapping of tensors within a checkpoint: itself, or what it keeps under "state_dict", "model" or alike."""
-    if any(isinstance(value, Tensor) for value in checkpoint.values()):
+def state_of(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The tensors of a checkpoint: itself, or what it keeps under "state_dict", "model" or alike.
+
+    Where it keeps several such mappings all are taken, with their key before each name.
+    """
+    if _holds_matrices(checkpoint):
         return checkpoint
-    inner = {key: value for key, value in checkpoint.items() if isinstance(value, Mapping)}
-    for key in (*_NESTED, *inner):
-        if key in inner and any(isinstance(value, Tensor) for value in inner[key].values()):
-            return inner[key]
-    return checkpoint
+    parts = {key: part for key, part in checkpoint.items() if isinstance(part, Mapping) and _holds_matrices(part)}
+    if len(parts) == 1:
+        (only,) = parts.values()
+        return only
+    return {f"{key}.{name}": tensor for key, part in parts.items() for name, tensor in part.items()}
+
+
+def _holds_matrices(mapping: Mapping[str, Any]) -> bool:
+    return any(isinstance(value, Tensor) and value.ndim >= 2 for value in mapping.values())
 
 
 def _three(shape: torch.Size) -> tuple[int, int, int]:

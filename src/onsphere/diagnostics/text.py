@@ -154,28 +154,25 @@ def _some(names: Sequence[str]) -> str:
 
 def whole(inspection: Inspection, width: int = 100) -> str:
     """The tables and the sentences, in lines of at most ``width`` characters where the numbers leave room for it."""
-    parts = [plain(table, width) for table in tables(inspection)]
-    return "\n\n".join(
-        [*parts, textwrap.fill(LEGEND, width), "\n".join(f"- {sentence}" for sentence in notes(inspection))]
-    )
+    sentences = "\n".join(f"- {sentence}" for sentence in notes(inspection))
+    drawn = (plain(table, width) for table in tables(inspection))
+    return "\n\n".join([*drawn, textwrap.fill(LEGEND, width), sentences])
 
 
 def plain(table: Table, width: int = 100) -> str:
     """A table drawn with spaces; a long name goes on in the next line."""
-    blocks = [[title.split("\n") for title in table.head]]
-    blocks += [table.lines(i) for i in range(len(table.rows))]
+    blocks = [[title.split("\n") for title in table.head], *(table.lines(i) for i in range(len(table.rows)))]
     widths = [max(len(line) for block in blocks for line in block[j]) for j in range(len(table.head))]
     widths[0] = min(widths[0], max(12, width - sum(widths[1:]) - 2 * len(widths[1:])))
     drawn = [table.title]
-    for block in blocks:
-        name = [part for line in block[0] for part in _folded(line, widths[0])]
-        block = [name, *block[1:]]
-        for k in range(max(map(len, block))):
-            texts = [cell[k] if k < len(cell) else "" for cell in block]
-            rest = (f"{text:>{w}}" for text, w in zip(texts[1:], widths[1:], strict=True))
-            drawn.append("  ".join([f"{texts[0]:<{widths[0]}}", *rest]).rstrip())
-        if block is blocks[0] or len(drawn) == 1 + max(map(len, blocks[0])):
-            drawn.append("-" * (sum(widths) + 2 * (len(widths) - 1)))
+    for i, (name, *numbers) in enumerate(blocks):
+        cells = [_folded(name[0], widths[0]), *numbers]
+        for k in range(max(map(len, cells))):
+            first, *rest = (cell[k] if k < len(cell) else "" for cell in cells)
+            aligned = (f"{text:>{w}}" for text, w in zip(rest, widths[1:], strict=True))
+            drawn.append("  ".join([f"{first:<{widths[0]}}", *aligned]).rstrip())
+        if i == 0:
+            drawn.append("-" * (sum(widths) + 2 * len(widths[1:])))
     return "\n".join(drawn)
 
 

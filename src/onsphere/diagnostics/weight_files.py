@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from onsphere.diagnostics.layer_weights import innermost
+from onsphere.diagnostics.layer_weights import state_of
 
 # A mapped file counts as memory as far as it was read, so it is mapped anew after this many bytes.
 _REOPEN = 64 << 20
@@ -30,7 +30,7 @@ def open_weights(path: str | os.PathLike[str]) -> Mapping[str, Tensor]:
     """Open a file of weights as a mapping from names to tensors that are read one at a time.
 
     It takes a ``.safetensors`` file, the ``.safetensors.index.json`` of a sharded one, and what ``torch.save`` made of
-    a state dict or of a checkpoint that keeps one under "state_dict", "model" or alike. Files of ``torch.save`` are
+    a state dict or of a checkpoint that keeps one or more under keys such as "model". Files of ``torch.save`` are
     read with ``weights_only=True`` and mapped into memory; only those from before torch 1.6 are loaded whole.
 
     Args:
@@ -167,4 +167,4 @@ def _saved_by_torch(path: Path, *, mmap: bool) -> Mapping[str, Tensor]:
         raise WeightFileError(f"{path} is truncated or damaged: {said or type(error).__name__}") from error
     if not isinstance(checkpoint, Mapping):
         raise WeightFileError(f"{path} holds a {type(checkpoint).__name__} and not a state dict (name -> tensor)")
-    return innermost(checkpoint)
+    return state_of(checkpoint)
