@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,8 @@ def share_above(threshold: float, d: int, pairs: int) -> Expected:
         >>> share_above(0.0, 3, pairs=100)
         Expected(mean=0.5, std=0.05)
     """
+    from scipy import special  # takes long to import
+
     a = (d - 1) / 2
     mean = float(special.betainc(a, a, (1 - threshold) / 2)) if d > 1 else 0.5
     return Expected(mean, math.sqrt(mean * (1 - mean) / pairs))
@@ -123,6 +124,8 @@ def minimum_angle(d: int, counts: Sequence[int]) -> Expected:
         >>> round(math.degrees(minimum_angle(3, [2]).mean), 3)
         90.0
     """
+    from scipy import special
+
     if d == 1:  # two directions are equal or opposite; of three, two are equal
         apart = math.prod(0.5 if n == 2 else 0.0 for n in counts)
         return Expected(math.pi * apart, math.pi * math.sqrt(apart * (1 - apart)))
