@@ -39,6 +39,8 @@ bench: setup
 docs: setup
 	$(BIN)/python -m onsphere.report --picture results/table3-digits.json docs/demo.svg
 	$(BIN)/python -m onsphere.report README.md
+	@# The variable silences an advertisement of mkdocs-material's.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:
-	rm -rf .venv build dist .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist site .mypy_cache .ruff_cache .hypothesis
