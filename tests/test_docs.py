@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import doctest
+import importlib
 import io
 import os
 import re
@@ -162,3 +164,10 @@ def test_a_broken_equation_stops_the_build(latex: str, monkeypatch: pytest.Monke
 
     with pytest.raises(ValueError, match="this equation"):
         equations.mathml(latex, block=True)
+
+
+@pytest.mark.parametrize("name", ["equations", "docstrings"])
+def test_the_examples_in_the_hooks(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "hooks"))
+    failed, attempted = doctest.testmod(importlib.import_module(name))
+    assert (failed, attempted > 0) == (0, True)
