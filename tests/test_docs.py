@@ -55,7 +55,7 @@ def test_code_that_is_not_run_says_why(page: Path) -> None:
 def _commands() -> list[tuple[str, ...]]:
     """Every command line of onsphere in a block of shell commands."""
     found = set()
-    for page in PAGES:
+    for page in [*PAGES, ROOT / "README.md"]:
         for block in re.findall(r"^ *```sh\n(.*?)^ *```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
             for line in block.replace("\\\n", " ").splitlines():
                 words = shlex.split(line.split(" > ")[0].split("&&")[-1], comments=True)
