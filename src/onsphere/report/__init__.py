@@ -5,8 +5,10 @@ Nothing here trains, imports a model or touches a tensor: a report can be made a
     python -m onsphere.report README.md                           make the tables of a README anew from results/
     python -m onsphere.report --html runs/demo report.html        a report of a run
     python -m onsphere.report --picture runs/demo docs/demo.svg   the README's picture
+    python -m onsphere.report --features runs/mnist mnist.svg     features in the plane
 """
 
+from onsphere.report.features import write_features
 from onsphere.report.figures import (
     figure_accuracy,
     figure_angle_curves,
@@ -18,6 +20,7 @@ from onsphere.report.inspection import write_inspection
 from onsphere.report.page import write_html
 from onsphere.report.picture import write_picture
 from onsphere.report.results import Difference, Row, Spread, differences, load, notes, summarize
+from onsphere.report.sweep import write_sweep
 from onsphere.report.tables import benchmarks_markdown, markdown, table
 
 __all__ = [
@@ -36,7 +39,9 @@ __all__ = [
     "notes",
     "summarize",
     "table",
+    "write_features",
     "write_html",
     "write_inspection",
     "write_picture",
+    "write_sweep",
 ]

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from onsphere.report.features import write_features
 from onsphere.report.page import write_atomically, write_html
 from onsphere.report.picture import write_picture
 from onsphere.report.readme import update
@@ -20,17 +21,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     job.add_argument("readme", nargs="?", type=Path, help="rewrite the tables of this file from results/ beside it")
     job.add_argument("--html", nargs=2, metavar=("RESULT", "FILE"), help="write the report of a result")
     job.add_argument("--picture", nargs=2, metavar=("RESULT", "FILE"), help="draw a result as .svg or .png")
+    job.add_argument("--features", nargs=2, metavar=("RESULT", "FILE"), help="draw a result's features in the plane")
     parser.add_argument(
         "--check", action="store_true", help="with README: change nothing, fail if it is not up to date"
     )
     given = parser.parse_args(arguments)
     if given.check and given.readme is None:
-        parser.error("--check goes with a README and not with --html or --picture")
+        parser.error("--check goes with a README and not with --html, --picture or --features")
     try:
         if given.html:
             write_html(load(given.html[0]), given.html[1])
         elif given.picture:
             write_picture(load(given.picture[0]), given.picture[1])
+        elif given.features:
+            write_features(load(given.features[0]), given.features[1])
         else:
             return _readme(given.readme, check=given.check)
     except (OSError, ValueError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import os
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from onsphere.report import figures
+from onsphere.report.features import features_picture, recorded
 from onsphere.report.results import (
     ANGLES,
     Row,
@@ -60,6 +62,7 @@ caption, .caption { color: var(--soft); font-size: .88rem; }
 .grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 460px), 1fr)); gap: 1rem; }
 .grid > *, .plot { min-width: 0; }
 .plot { width: 100%; margin: .4rem 0 1rem; }
+.picture { max-width: 100%; height: auto; }
 details { margin-top: 1rem; } summary { cursor: pointer; } pre { overflow-x: auto; background: var(--card);
   padding: .8rem; border-radius: 8px; font-size: .82rem; }
 """
@@ -270,6 +273,14 @@ def _sections(result: Mapping[str, Any]) -> list[str]:
             '<p class="caption">As Figure 1 of the MMA paper: the cosines between all pairs of filters of one layer, '
             "counts averaged over the seeds. Pairs right of the dashed line are correlated filters.</p>",
             plot_html(figures.figure_cosines(result)),
+        ]
+    if recorded(result):
+        picture = base64.b64encode(features_picture(result, "png", transparent=True)).decode()
+        parts += [
+            "<h2>Features in the plane</h2>",
+            '<p class="caption">As Figure 5.4 of the thesis: each colour is a class, the arrows are the normalised '
+            "neurons of the classifier. The features are those of the first seed.</p>",
+            f'<img class="picture" alt="features in the plane" src="data:image/png;base64,{picture}">',
         ]
     return parts
 

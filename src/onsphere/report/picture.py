@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onsphere.report.colours import looks
+from onsphere.report.drawing import drawn, kind_of, style, write_bytes
 from onsphere.report.results import data_words, dodge, histogram, layers, reach, summarize
 
 if TYPE_CHECKING:
@@ -28,30 +27,18 @@ def write_picture(result: Mapping[str, Any], path: str | os.PathLike[str]) -> No
     Raises:
         ValueError: the result holds no angles or no cosines to draw.
     """
-    import matplotlib
-
-    matplotlib.use("agg")
     from matplotlib import pyplot
 
     rows = summarize(result)
     found = {row["row"]: h for row in result["rows"] if (h := histogram(row)) is not None}
     if not found or not layers(rows):
         raise ValueError(f"{result['name']} holds no pairwise cosines or no minimum angles: there is nothing to draw")
-    target = Path(path)
-    # A fixed salt and no date: drawing again from the same numbers changes no byte.
-    with matplotlib.rc_context({"svg.hashsalt": "onsphere", "font.size": 9, "axes.spines.top": False,
-                                "axes.spines.right": False}):  # fmt: skip
+    with style():
         figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
         _cosines(left, result, list(dict.fromkeys([next(iter(found)), list(found)[-1]])))
         _angles(right, result)
         figure.suptitle(f"{result['name']}: {data_words(result.get('data') or {})}", fontsize=9, color="#59636e")
-        buffer = BytesIO()
-        kind = target.suffix.lstrip(".") or "svg"
-        figure.savefig(buffer, format=kind, dpi=160, metadata={"Date": None} if kind == "svg" else None)
-        pyplot.close(figure)
-    draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    draft.write_bytes(buffer.getvalue())
-    os.replace(draft, target)
+        write_bytes(drawn(figure, kind_of(path)), path)
 
 
 def _cosines(axes: Axes, result: Mapping[str, Any], shown: list[str]) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 from onsphere.report.colours import looks
+from onsphere.report.drawing import SOFT, drawn, kind_of, style, write_bytes
 from onsphere.report.results import Spread
 
 
@@ -24,21 +23,15 @@ def write_sweep(content: Mapping[str, Any], path: str | os.PathLike[str]) -> Non
     Raises:
         ValueError: there is no point to draw.
     """
-    import matplotlib
-
-    matplotlib.use("agg")
     from matplotlib import pyplot
 
     if not content["points"]:
         raise ValueError(f"the sweep of {content['name']} has no point: there is nothing to draw")
-    target = Path(path)
     row = str(content["row"])
     look = looks(["none", row])
     places = [point["coefficient"] for point in content["points"]]
     spreads = [Spread.of(point["top1"]) for point in content["points"]]
-    with matplotlib.rc_context(
-        {"svg.hashsalt": "onsphere", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
-    ):
+    with style():
         figure, axes = pyplot.subplots(figsize=(6, 3.6), layout="constrained")
         if content["baseline"]:
             level = Spread.of(content["baseline"]["top1"])
@@ -65,12 +58,6 @@ def write_sweep(content: Mapping[str, Any], path: str | os.PathLike[str]) -> Non
         axes.set_ylabel("top-1 after the last epoch, %")
         seeds = len(content["seeds"])
         bars = f": mean ± standard deviation over {seeds} seeds" if seeds > 1 else ", one seed"
-        axes.set_title(f"{content['name']}{bars}", fontsize=9, loc="left", color="#59636e")
+        axes.set_title(f"{content['name']}{bars}", fontsize=9, loc="left", color=SOFT)
         axes.legend(frameon=False)
-        buffer = BytesIO()
-        kind = target.suffix.lstrip(".") or "svg"
-        figure.savefig(buffer, format=kind, dpi=160, metadata={"Date": None} if kind == "svg" else None)
-        pyplot.close(figure)
-    draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    draft.write_bytes(buffer.getvalue())
-    os.replace(draft, target)
+        write_bytes(drawn(figure, kind_of(path)), path)
