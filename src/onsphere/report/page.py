@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from onsphere.report import figures
+from onsphere.report.drawing import write_bytes
 from onsphere.report.features import features_picture, recorded
 from onsphere.report.results import (
     ANGLES,
@@ -311,9 +312,4 @@ def _details(result: Mapping[str, Any]) -> str:
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a file so that a reader sees the old one or the new one, and never a half."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        draft.write_text(text, encoding="utf-8")
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+    write_bytes(text.encode(), path)
