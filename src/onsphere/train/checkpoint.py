@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 import random
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,7 +121,8 @@ def read(path: Path) -> dict[str, Any]:
     remedy = "remove it to start this training anew"
     raw = io.BytesIO(path.read_bytes())  # now an OSError below is about the content and not about the disk
     try:
-        content = torch.load(raw, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of foreign pickles: the error below says it
+            content = torch.load(raw, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(f"the checkpoint {path} is damaged or is none of onsphere's; {remedy}") from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
