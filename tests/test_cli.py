@@ -236,7 +236,7 @@ def test_a_printed_configuration_runs_and_the_command_line_overrides_it(capsys: 
         ("compare cifar100 --dataset ./nowhere", "no folder './nowhere'"),
         ("compare --config nowhere.yaml", "nowhere.yaml"),
         ("train table2-cifar100 --model resnet20", "unknown option --model"),  # the table has one model
-        ("train table2-cifar100 --row mhe-s2", "row 'mhe-s2' is none of none, mma"),
+        ("train table2-cifar100 --row mhe-s2", "--row: 'mhe-s2'; there are: none, mma"),
         ("train thesis-table5.4-cifar100 --layers output --row half-mhe-s2", "half space is for hidden layers"),
         ("train table3-digits --resume", "there is no run in runs/table3-digits to resume"),
         ("train table3-digits --resume --folder nowhere", "nowhere has no run to resume"),

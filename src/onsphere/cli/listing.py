@@ -29,7 +29,7 @@ examples:
   onsphere recipes
   onsphere recipes table3-cifar100
   onsphere recipes --json"""
-WIDE = 110  # columns of a terminal that shows the data set, too
+WIDTHS = {"table": 96, "data": 110}  # columns of a terminal from which on these are shown; the names say both
 ARROW = " → "
 
 
@@ -75,14 +75,13 @@ def _print_all(entries: Sequence[Entry], recorded: Sequence[Mapping[str, Any]]) 
     from onsphere.recipes.cost import BASIS
 
     console = Console(width=None if sys.stdout.isatty() else 120)
-    wide = console.width >= WIDE
-    titles = ["recipe", "table", *(["data"] if wide else []), "GPU h", "CPU h", "paper", "here"]
-    table = _table(titles, left=3 if wide else 2)
+    optional = [title for title, width in WIDTHS.items() if console.width >= width]
+    table = _table(["recipe", *optional, "GPU h", "CPU h", "paper", "here"], left=1 + len(optional))
     for entry in entries:
         default, first = entry(), entry(row=entry.rows[0])
         hours = [_hours(entry, **settings) for settings in _variants(entry)]
-        cells = [entry.name, entry.source.replace("MMA paper", "MMA")]
-        cells += [entry.images.title] if wide else []
+        words = {"table": entry.source.replace("MMA paper", "MMA"), "data": entry.images.title}
+        cells = [entry.name, *(words[title] for title in optional)]
         cells += [_range([gpu for gpu, _ in hours]), _range([cpu for _, cpu in hours])]
         cells += [_arrow([recipe.paper.get("top1") for recipe in (first, default)])]
         found = [_ours(entry, recipe, recorded) for recipe in (first, default)]

@@ -6,6 +6,8 @@ import argparse
 import inspect
 import json
 import re
+import shutil
+import textwrap
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -98,7 +100,7 @@ def parse(
             options.folder = folder
     except ArgumentError as error:
         hints = {name: hint for name, (hint, _, _) in extra.items()} | _with_words().__annotations__
-        hints |= get_type_hints(entry.build)
+        hints |= {**get_type_hints(entry.build), "row": Literal[entry.rows]}
         raise Mistake(_explain(str(error), parser, hints)) from error
     options.saved = _as_yaml(options)
     return options, {name: options[name] for name in [*extra, *of_recipe]}
@@ -117,11 +119,13 @@ def _parser(
 
     class Format(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
         def _expand_help(self, action: argparse.Action) -> str:
-            return str(super()._expand_help(action)).replace("``", "")
+            text = str(super()._expand_help(action)).replace("``", "")
+            return re.sub(r"type: Literal\[[^]]*\], ", "", text)  # the choices stand beside the option
 
     parser = ArgumentParser(
         prog=f"onsphere {prog}",
-        description=(entry.build.__doc__ or "").split("\n    Args:")[0].replace("\n    ", "\n"),
+        usage="%(prog)s [options]",
+        description=_description(entry),
         epilog=f"examples:{EXAMPLES.get(prog) or _examples(prog, entry)}",
         formatter_class=Format,
         exit_on_error=False,
@@ -130,9 +134,12 @@ def _parser(
     parser.add_argument("--config", action="config", help="YAML file with any of the options below.")
     for option, (hint, default, text) in extra.items():
         parser.add_argument(f"--{option}", type=hint, default=default, help=text)
-    of_recipe = parser.add_argument_group("settings of the recipe").add_function_arguments(
-        entry.build, as_group=False, skip={*skip}
-    )
+    group = parser.add_argument_group("settings of the recipe")
+    of_recipe = []
+    if entry.some_rows and "row" not in skip:  # the function knows more than the table has
+        group.add_argument("--row", type=Literal[entry.some_rows], help="which row of the table.")
+        of_recipe.append("row")
+    of_recipe += group.add_function_arguments(entry.build, as_group=False, skip={*skip, *of_recipe})
     parser.set_defaults(_known(entry.defaults, of_recipe))
     settings_of_run = _with_words()
     everything: set[str | int] = {*inspect.signature(settings_of_run).parameters}
@@ -159,6 +166,13 @@ def _parser(
         help="two steps with a tiny network on noise, to see that everything runs; options that are given go first",
     )
     return parser, list(of_recipe)
+
+
+def _description(entry: Entry) -> str:
+    """The table, and what the function says before its arguments, in lines as wide as the terminal."""
+    width = min(shutil.get_terminal_size().columns, 120) - 2
+    said = (inspect.getdoc(entry.build) or "").split("\n\nArgs:")[0]
+    return "\n\n".join(textwrap.fill(paragraph, width) for paragraph in [f"{entry.source}.", *said.split("\n\n")])
 
 
 def _examples(prog: str, entry: Entry) -> str:

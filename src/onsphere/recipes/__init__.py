@@ -18,7 +18,7 @@ _ENTRIES = (
     Entry(
         "table3-digits",
         mma.table3_digits,
-        "MMA paper, Table 3 (in small)",
+        "MMA paper, Table 3 in small",
         DIGITS,
         megamacs=2.4,
         smoke={"train_images": 20, "widths": (2, 2, 2), "depth": 3, "epochs": 1, "batch_size": 10},
