@@ -155,8 +155,11 @@ def test_recipes_shows_the_rows_of_one_beside_our_own(
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["none", "resnet56", "70.39", "70.50", "±", "0.71", "(2", "seeds)"] in lines
     assert ["mma", "resnet56", "0.03", "70.90", "70.50", "±", "0.71", "(2", "seeds)*"] in lines
-    assert ["mma", "vgg19_bn", "0.07", "73.73"] in lines
+    assert ["mma", "vgg19_bn", "0.07", "73.73"] in lines  # another model's result is not this one's
     assert ["*", "ours.json", "has", "other", "settings:", "epochs=200,", "milestones=99/149"] in lines
+    assert main(["recipes", "figure6-cifar100"]) == 0  # the same training has another name there
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["none", "70.39", "70.50", "±", "0.71", "(2", "seeds)"] in lines
     assert main(["recipes", "table5-cifar100", "--json"]) == 0
     (entry,) = json.loads(capsys.readouterr().out)
     assert entry["rows"][0]["here"] == {"top1": 70.5, "sd": pytest.approx(0.7071, abs=1e-4), "seeds": 2, "other": {}}

@@ -31,6 +31,8 @@ examples:
   onsphere recipes --json"""
 WIDTHS = {"table": 96, "data": 110}  # columns of a terminal from which on these are shown; the names say both
 ARROW = " → "
+ESSENTIAL = {"model", "classes", "imbalance", "layers", "depth", "width", "widths"}  # settings that make an experiment
+UNIMPORTANT = {"dataset", "table"}  # where the images were, whose numbers stood beside the result
 
 
 @dataclass(frozen=True)
@@ -187,21 +189,24 @@ def _recorded() -> list[Mapping[str, Any]]:
 
 
 def _ours(entry: Entry, recipe: Recipe, recorded: Sequence[Mapping[str, Any]]) -> Ours | None:
-    """The recorded result of a row that is nearest to the recipe's settings."""
+    """The recorded result of a row that is nearest to the recipe's settings; tables that share a network share it."""
+    from onsphere.recipes import RECIPES
     from onsphere.report import Spread
 
     found = []
     for result in recorded:
+        source = RECIPES.get(result["name"])
         for row in result["rows"]:
             settings = row.get("settings") or {}
-            same = result["name"] == entry.name and row["row"] == recipe.row
-            if not same or any(settings.get(name) != _listed(recipe.settings[name]) for name in entry.variants):
+            if source is None or source.build is not entry.build or row["row"] != recipe.row:
                 continue
             other = {
                 name: settings[name]
                 for name, value in recipe.settings.items()
-                if name != "dataset" and name in settings and settings[name] != _listed(value)
+                if name not in UNIMPORTANT and name in settings and settings[name] != _listed(value)
             }
+            if ESSENTIAL & {*other}:
+                continue
             top1 = Spread.of(seed["final"].get("top1") for seed in row["seeds"])
             if top1.count:
                 found.append(Ours(top1, other, result["file"]))
@@ -244,7 +249,7 @@ def _range(hours: Sequence[float]) -> str:
     """Hours to two digits, or from the least to the most.
 
     >>> _range([0.0123]), _range([1.25]), _range([8.2, 341.0])
-    ('0.01', '1.2', '8.2-341')
+    ('0.012', '1.2', '8.2-341')
     """
     low, high = (f"{value:.2g}" if value < 10 else f"{value:.0f}" for value in (min(hours), max(hours)))
     low, high = ("<0.01" if value < 0.005 else text for text, value in ((low, min(hours)), (high, max(hours))))
