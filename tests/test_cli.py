@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from jsonargparse import Namespace
 from rich.console import Console
 
-from onsphere.cli import listing, main
+from onsphere.cli import listing, main, training
 from onsphere.cli.screen import Screen
 from onsphere.recipes import RECIPES
 from onsphere.train import Progress, run
@@ -459,3 +460,28 @@ def test_python_dash_m_works_and_exit_codes_reach_the_shell() -> None:
     ran = subprocess.run([sys.executable, "-m", "onsphere", "comapre"], capture_output=True, text=True, check=False)
     assert ran.returncode == 2
     assert "did you mean compare?" in ran.stderr
+
+
+def test_processes_that_start_together_are_given_their_folder(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    assert "need a --folder to agree on" in refused(["train", "table3-digits", *FAST], capsys)
+    monkeypatch.setenv(training.FOLDER, "there")  # by the process that started this one
+    assert training.claim("train", RECIPES["table3-digits"], Namespace(resume=False, folder=None)) == Path("there")
+    assert not Path("there").exists()
+
+
+def test_a_corrupt_image_that_is_met_later_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from onsphere.data import decoding
+
+    def look(self: Screen, now: Progress) -> None:
+        self.phase = now.phase
+        exec(compile("raise ValueError('cat.png: the image cannot be decoded')", "decoding.py", "exec"), vars(decoding))
+
+    monkeypatch.setattr(Screen, "__call__", look)
+    assert main(["train", "table3-digits", *FAST]) == 2
+    assert capsys.readouterr().err == "onsphere: cat.png: the image cannot be decoded\n"

@@ -17,31 +17,28 @@ if TYPE_CHECKING:
 COMMANDS = ("train", "compare", "sweep")  # each leaves its options in the folder
 
 
-def chosen(usual: Path, options: Namespace, claim: bool) -> Path:
-    """The folder of a run that starts now; a result that is there, finished or not, is replaced only if asked for.
+def chosen(usual: Path, options: Namespace) -> Path:
+    """Make the folder of a run that starts now; one that is there, finished or not, is replaced only if asked for.
 
     Args:
         usual: where it goes if nobody says otherwise.
         options: with ``folder`` and ``overwrite``.
-        claim: make the folder, which keeps out another run that starts at the same time.
 
     Raises:
         Mistake: there is something in the folder already.
     """
     if options.folder is not None or options.overwrite:
         folder = options.folder or usual
-        if options.overwrite and claim:
+        if options.overwrite:
             _make_way(folder)
         if used(folder) and not options.overwrite:
             raise Mistake(f"{folder} has a run already: give another --folder, --resume, or --overwrite to replace it")
-        if claim:
-            folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         return Path(folder)
     for number in itertools.count(1):
         folder = usual if number == 1 else usual.with_name(f"{usual.name}-{number}")
         try:
-            if claim:
-                folder.mkdir(parents=True)
+            folder.mkdir(parents=True)  # which keeps out another run that starts at the same time
             return folder
         except FileExistsError:
             continue

@@ -48,7 +48,7 @@ EXAMPLES = {
   onsphere train table3-cifar100 --dataset FOLDER --row mma
   onsphere train table3-cifar100 --dataset FOLDER --row mma --layers hidden --epochs 200
   onsphere train table3-cifar100 --smoke    (two steps on noise)
-  torchrun --nproc_per_node 2 -m onsphere train table3-cifar100 --dataset FOLDER --row mma --devices 2""",
+  torchrun --nproc_per_node 2 -m onsphere train table3-cifar100 --dataset FOLDER --folder runs/two""",
     "sweep table3-digits": """
   onsphere sweep table3-digits --coefficient 0.01..1 --seeds "[1,2,3]"
   onsphere sweep table3-digits --coefficient 0.01..1 --row mhe-s2 --points 5

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from onsphere.cli import options as command_line
 from onsphere.cli.mistakes import Mistake
 from onsphere.cli.screen import Screen
-from onsphere.cli.training import Ending, claim, is_single, leave, or_mistake, settings_of_run
+from onsphere.cli.training import Ending, claim, is_single, leave, or_mistake, settings_of_run, shown
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -90,7 +90,7 @@ def sweep_and_show(name: str, entry: Entry, argv: Sequence[str]) -> int:
     from optuna import logging
     from rich.console import Console
 
-    from onsphere.report.sweep import write_sweep
+    from onsphere import report  # noqa: F401 - what it needs had better be missing now than after the training
 
     logging.set_verbosity(logging.ERROR)  # its lines would go through the bar
     with Console(stderr=True).status("reading the data"):
@@ -109,12 +109,21 @@ def sweep_and_show(name: str, entry: Entry, argv: Sequence[str]) -> int:
     if not content["points"] and content["baseline"] is None:
         print("no coefficient was finished, so there is no result")
         return end.code
+    return max(end.code, shown(lambda: _show(content, folder)))
+
+
+def _show(content: Mapping[str, Any], folder: Path) -> None:
+    """Print the table, draw the figure, and say where everything is."""
+    from rich.console import Console
+
+    from onsphere.report.sweep import write_sweep
+
+    figure = ""
     if content["points"]:
         write_sweep(content, folder / "sweep.svg")
+        figure = f"   figure: {folder / 'sweep.svg'}"
     Console(width=None if sys.stdout.isatty() else 100).print(_table(content))
-    figure = f"   figure: {folder / 'sweep.svg'}" if content["points"] else ""
     print(f"{'result' if content['complete'] else 'partial result'}: {folder / 'sweep.json'}{figure}")
-    return end.code
 
 
 def _parse(name: str, entry: Entry, argv: Sequence[str]) -> tuple[Namespace, Plan]:

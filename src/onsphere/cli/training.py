@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from onsphere.train import Recipe
 
 T = TypeVar("T")
+FOLDER = "ONSPHERE_FOLDER"  # tells the processes that Fabric starts which folder the first one chose
 
 
 def train_and_show(
@@ -66,7 +67,7 @@ def train_and_show(
         else:
             if _stamp(folder) == before and not end.code:
                 print(f"{folder} was finished: nothing was left to do")
-            _show(folder)
+            return max(end.code, shown(lambda: _show(folder)))
     return end.code
 
 
@@ -104,12 +105,16 @@ class Ending:
         except NonFiniteLoss as error:
             self.code, self.said = 1, f"{error}"
         except OSError as error:
-            self.code, self.said = 1, f"{error.strerror or error}. To go on: {self.again}"
+            self.code, self.said = 1, f"{_words(error)}. To go on: {self.again}"
         except CheckpointError as error:
             raise Mistake(str(error)) from error
         except (ValueError, TypeError, RuntimeError) as error:
-            # Before the first step a ValueError is about an argument, and Lightning has more kinds of them.
-            if screen.phase or not (isinstance(error, ValueError) or _origin(error).startswith("lightning.")):
+            # Before the first step a ValueError is about an argument, and Lightning has more kinds of them. Later it
+            # may be about an image that is read when it is wanted.
+            origin, early = _origin(error), not screen.phase
+            of_images = origin.startswith("onsphere.data.")
+            about_input = isinstance(error, ValueError) and (early or of_images)
+            if not about_input and not (early and origin.startswith("lightning.")):
                 raise
             raise Mistake(str(error)) from error
 
@@ -125,12 +130,22 @@ def is_single(devices: int | str) -> bool:
 
 
 def claim(command: str, entry: Entry, options: Namespace) -> Path:
-    """The folder of the run, with the options in it that a resumed run takes up."""
+    """The folder of the run, with the options in it that a resumed run takes up.
+
+    Raises:
+        Mistake: there is something in the folder already, or several processes cannot agree on one.
+    """
     if options.resume:
         return Path(options.folder)
-    folder = folders.chosen(usual_folder(command, entry, options.smoke), options, claim=is_first())
-    if is_first():
-        or_mistake(lambda: _save_options(command, folder, options))
+    if not is_first() and FOLDER in os.environ:  # of the process that started this one
+        return Path(os.environ[FOLDER])
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and options.folder is None:
+        raise Mistake("processes that start at the same time need a --folder to agree on")
+    if not is_first():
+        return Path(options.folder)
+    folder = folders.chosen(usual_folder(command, entry, options.smoke), options)
+    or_mistake(lambda: _save_options(command, folder, options))
+    os.environ[FOLDER] = str(folder)
     return folder
 
 
@@ -145,8 +160,10 @@ def leave(command: str, folder: Path, options: Namespace, began: bool) -> None:
     """
     if not is_first():
         return
+    os.environ.pop(FOLDER, None)
     if options.resume and began:
-        _save_options(command, folder, options)
+        with contextlib.suppress(OSError):  # on a full disk, which has been said
+            _save_options(command, folder, options)
     worthless = {folder / f"{command}.yaml", *([] if began else [folder / "sweep.db"])}
     if not options.resume and {path for path in folder.rglob("*") if path.is_file()} <= worthless:
         shutil.rmtree(folder)
@@ -171,6 +188,23 @@ def or_mistake(make: Callable[[], T]) -> T:
         return make()
     except (ValueError, OSError) as error:
         raise Mistake(str(error)) from error
+
+
+def shown(show: Callable[[], None]) -> int:
+    """Show what there is; the exit code, 1 where its files could not be written."""
+    try:
+        show()
+    except OSError as error:
+        print(f"onsphere: {_words(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _words(error: OSError) -> str:
+    """What went wrong with which file, without the error's number."""
+    if not error.strerror:
+        return str(error)
+    return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
 
 
 def _origin(error: BaseException) -> str:
