@@ -132,8 +132,9 @@ def _parser(
         allow_abbrev=False,
     )
     parser.add_argument("--config", action="config", help="YAML file with any of the options below.")
+    group = parser.add_argument_group({"compare": "the rows", "sweep": "the sweep"}.get(prog.split()[0], ""))
     for option, (hint, default, text) in extra.items():
-        parser.add_argument(f"--{option}", type=hint, default=default, help=text)
+        group.add_argument(f"--{option}", type=hint, default=default, help=text)
     group = parser.add_argument_group("settings of the recipe")
     of_recipe = []
     if entry.some_rows and "row" not in skip:  # the function knows more than the table has
@@ -182,6 +183,8 @@ def _examples(prog: str, entry: Entry) -> str:
     for variant, values in entry.variants.items():
         value = f'"[{",".join(map(str, values[0]))}]"' if isinstance(values[0], tuple) else values[0]
         lines.append(f"--dataset FOLDER --{variant} {value}")
+    if prog.startswith("sweep") and entry.sweep is None:
+        lines = [f"--coefficient 0.01..1 {line}" for line in lines]
     lines.append("--resume    (go on after an interruption)")
     return "".join(f"\n  onsphere {prog} {line}" for line in lines)
 
