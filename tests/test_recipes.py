@@ -498,6 +498,15 @@ def test_features_in_the_plane_are_those_of_the_full_training_set() -> None:
     assert len(end["class_top1"]) == 10
 
 
+def test_both_rows_of_figure_5_4_are_trained_alike() -> None:
+    none, energy = compare(RECIPES["thesis-figure5.4-mnist"], dataset="x")
+    assert none.clip == energy.clip == 1.0
+    assert (none.max_steps, none.batch_size) == (energy.max_steps, energy.batch_size)
+    assert none.regularizer is None
+    assert energy.regularizer is not None
+    assert list(energy.regularizer(energy.model()).per_layer()) == ["classifier"]  # type: ignore[attr-defined]
+
+
 def test_features_of_another_number_are_not_drawn() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 3), nn.Linear(3, 10))
     with pytest.raises(ValueError, match="takes 3 features: expected 2"):
