@@ -413,7 +413,7 @@ def test_a_damaged_checkpoint_is_named(
     ("changes", "settings", "message"),
     [
         ({"epochs": 7}, {}, "epochs is 3 there and 7 here"),
-        ({"settings": {"coefficient": 0.1}}, {}, r"settings is {} there and {'coefficient': 0.1} here"),
+        ({"settings": {"coefficient": 0.1}}, {}, "training: coefficient is None there and 0.1 here"),
         ({"name": "other"}, {}, "name is 'test' there and 'other' here"),
         ({}, {"precision": "bf16-true"}, "precision is '32-true' there and 'bf16-true' here"),
         ({"data": lambda: digits(120)}, {}, "data is .*110.* there and .*120.* here"),

@@ -133,6 +133,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def _check_identity(path: Path, there: Mapping[str, Any], here: Any) -> None:
+    there, here = ({**each, **each["settings"], "settings": None} for each in (there, here))
     differing = [
         f"{name} is {there.get(name)!r} there and {here.get(name)!r} here"
         for name in sorted({*there, *here})
