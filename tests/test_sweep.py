@@ -154,8 +154,27 @@ def test_a_sweep_of_other_settings_is_not_continued(capsys: pytest.CaptureFixtur
     assert (FOLDER / "sweep.json").read_bytes() == before
     assert main([*command, "--overwrite", "--seeds", "[3]"]) == 0
     assert [len(point["top1"]) for point in found()["points"]] == [1, 1]
-    assert main(["sweep", "table3-digits", "--resume", "--coefficient", "0.1..10", "--points", "3"]) == 0
-    assert [point["coefficient"] for point in found()["points"]] == [0.1, 1.0, 10.0]  # one more
+
+
+def test_a_sweep_of_another_range_is_not_continued(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["sweep", "table3-digits", "--resume"]
+    assert main([*SWEEP, "--coefficient", "0.1..1", "--points", "2", "--baseline", "false"]) == 0
+    before = {path: path.read_bytes() for path in FOLDER.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    answer = refused([*command, "--coefficient", "0.1..10"], capsys)
+    assert "is of another sweep: coefficient is 0.1..1 there and 0.1..10 here" in answer
+    assert "points is 2 there and 3 here" in refused([*command, "--points", "3"], capsys)
+    assert "points is 2 there and None here" in refused([*command, "--trials", "3"], capsys)
+    assert {path: path.read_bytes() for path in FOLDER.rglob("*") if path.is_file()} == before
+
+
+def test_a_sweep_that_chooses_may_be_given_more_trials() -> None:
+    command = [*SWEEP, "--seeds", "[1]", "--coefficient", "0.1..1", "--trials", "1", "--baseline", "false"]
+    assert main(command) == 0
+    (first,) = found()["points"]
+    assert main(["sweep", "table3-digits", "--resume", "--trials", "2"]) == 0
+    assert first in found()["points"]
+    assert len(found()["points"]) == 2
 
 
 def test_a_damaged_study_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

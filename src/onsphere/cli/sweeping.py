@@ -74,8 +74,13 @@ class Plan:
     @property
     def identity(self) -> dict[str, Any]:
         """What a sweep and its continuation must have in common."""
-        settings = {**self.recipe(self.low).settings, "seeds": self.run["seeds"], "precision": self.run["precision"]}
-        del settings[COEFFICIENT]
+        settings = {
+            **self.recipe(self.low).settings,
+            COEFFICIENT: f"{self.low:.12g}..{self.high:.12g}",
+            "points": self.points,
+            "seeds": self.run["seeds"],
+            "precision": self.run["precision"],
+        }
         plain: dict[str, Any] = json.loads(json.dumps(settings, default=str))
         return plain
 
@@ -276,7 +281,7 @@ def _study(plan: Plan, path: Path) -> Study:
     for name in sorted({*here, *(there or here)}):
         if there is not None and there.get(name) != here.get(name):
             was, now = there.get(name), here.get(name)
-            raise Mistake(f"{path} is of another sweep: {name} is {was!r} there and {now!r} here")
+            raise Mistake(f"{path} is of another sweep: {name} is {was} there and {now} here")
     return study
 
 
