@@ -531,3 +531,47 @@ def test_handlers_are_given_back(tmp_path: Path) -> None:
 def test_wrong_settings_are_named(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         quick(recipe(), **settings)
+
+
+def test_resume_with_another_row_does_not_orphan_a_checkpoint(tmp_path: Path) -> None:
+    stopped(tmp_path)
+    before = contents(tmp_path)
+    with pytest.raises(
+        CheckpointError, match=r"none-123\.pt is the checkpoint of a training that is not among .* other-123"
+    ):
+        quick(recipe(row="other"), tmp_path, resume=True)
+    with pytest.raises(CheckpointError, match="epochs is 3 there and 9 here"):  # before the first row is trained anew
+        quick([recipe(row="first"), recipe(epochs=9)], tmp_path, resume=True)
+    assert contents(tmp_path) == before
+
+
+def test_a_finished_result_of_other_epochs_is_not_continued(tmp_path: Path) -> None:
+    quick(recipe(epochs=1), tmp_path)
+    with pytest.raises(CheckpointError, match="epochs of row 'none' is 1 there and 3 here"):
+        quick(recipe(), tmp_path, resume=True)
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
+    def second(model: nn.Module) -> None:
+        if not (tmp_path / "tried").exists():
+            (tmp_path / "tried").touch()
+            with pytest.raises(CheckpointError, match=f"another run is going on in {tmp_path}"):
+                quick(recipe(), tmp_path, resume=True)
+
+    assert quick(recipe(prepare=second), tmp_path).complete
+    assert not (tmp_path / ".lock").exists()
+    assert quick(recipe(), tmp_path, resume=True).complete
+
+
+def test_whether_the_last_step_was_saved_is_said(tmp_path: Path) -> None:
+    with pytest.raises(Interrupted) as caught:
+        quick(recipe(after_step=(stop_at(5),)), tmp_path)
+    assert caught.value.saved
+
+    def twice(model: nn.Module, step: int) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted) as caught:
+        quick(recipe(after_step=(twice,)), tmp_path / "other")
+    assert not caught.value.saved

@@ -143,7 +143,7 @@ def test_the_schedule_may_be_stepped_after_every_step() -> None:
 
     result = quick(recipe(epochs=2, schedule=build, schedule_every="step", max_steps=5))
     assert rates == [0.1]
-    assert result.rows[0].seeds[0].curve["lr"] == pytest.approx([0.01, 0.001])  # after steps 3 and 5
+    assert result.rows[0].seeds[0].curve["lr"] == pytest.approx([0.01, 0.001])  # of steps 3 and 5
 
 
 def test_a_plateau_goes_by_the_training_loss() -> None:
@@ -356,7 +356,7 @@ SCRIPT = textwrap.dedent(
     def row(name, **more):
         return Recipe(
             name="ddp", row=name, source="-",
-            model=lambda: plain_cnn(3, widths=(4, 4, 8), in_channels=1, num_classes=3, image_size=8, batch_norm=False),
+            model=lambda: plain_cnn(3, widths=(4, 4, 8), in_channels=1, num_classes=3, image_size=8),
             data=lambda: data, epochs=3, batch_size=8, augment=augment,
             optimizer=lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9), **more)
 
@@ -595,6 +595,13 @@ def test_measure_cost_stops_at_its_time() -> None:
 def test_wrong_input_is_named(recipes: list[Recipe], settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         quick(recipes, **settings)
+
+
+def test_rows_have_files_of_their_own() -> None:
+    with pytest.raises(ValueError, match="two would have the same file names"):
+        quick([recipe(row="MMA s=1"), recipe(row="mma s 1")])
+    with pytest.raises(ValueError, match=r"seeds=1: expected a list of them, such as \[1\]"):
+        quick(recipe(), seeds=1)
 
 
 def test_wrong_recipes_are_named() -> None:

@@ -88,7 +88,7 @@ def restore(path: Path, fabric: Fabric, trainee: Trainee, identity: Mapping[str,
         CheckpointError: the file is damaged, or was written by another training.
     """
     content = read(path)
-    _check_identity(path, json.loads(content["identity"]), plain(identity))
+    check_identity(path, content, identity)
     try:
         trainee.model.load_state_dict(_shared_out(content["model"], trainee.model.state_dict()))
         optimizer = trainee.optimizer.optimizer
@@ -132,8 +132,11 @@ def read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _check_identity(path: Path, there: Mapping[str, Any], here: Any) -> None:
-    there, here = ({**each, **each["settings"], "settings": None} for each in (there, here))
+def check_identity(path: Path, content: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+    """Raise CheckpointError where a checkpoint's content is of another training."""
+    there, here = (
+        {**each, **each["settings"], "settings": None} for each in (json.loads(content["identity"]), plain(identity))
+    )
     differing = [
         f"{name} is {there.get(name)!r} there and {here.get(name)!r} here"
         for name in sorted({*there, *here})

@@ -24,8 +24,9 @@ from onsphere.data import Data, Files, Images
 from onsphere.train.batches import load, steps_per_epoch, total_steps
 from onsphere.train.checkpoint import CheckpointError
 from onsphere.train.cost import measure_rows
+from onsphere.train.files import slug
 from onsphere.train.interruption import StopRequest
-from onsphere.train.keeping import Keep, Keeper, check_fresh
+from onsphere.train.keeping import Keep, Keeper, check_checkpoints, check_fresh, claimed
 from onsphere.train.loop import Training
 from onsphere.train.recipe import Progress, Recipe
 from onsphere.train.result import Cost, Result, Row, SeedResult, git_commit, machine, plain, version
@@ -45,16 +46,18 @@ class Interrupted(KeyboardInterrupt):
         result: holds the seeds that were done, with ``complete`` False.
         path: of the result file with them, or None where nothing was written.
         signal: number of the signal, SIGINT for Ctrl-C.
+        saved: whether the state after the last step was written, which a second Ctrl-C prevents.
 
     >>> isinstance(Interrupted(None, None), KeyboardInterrupt)
     True
     """
 
-    def __init__(self, result: Result, path: Path | None, signal: int = signal.SIGINT) -> None:
+    def __init__(self, result: Result, path: Path | None, signal: int = signal.SIGINT, saved: bool = False) -> None:
         super().__init__(f"interrupted; what was done is in {path}" if path else "interrupted")
         self.result = result
         self.path = path
         self.signal = signal
+        self.saved = saved
 
 
 def run(
@@ -136,6 +139,8 @@ def run(
     True
     """
     rows = _rows(recipes)
+    if isinstance(seeds, int):
+        raise ValueError(f"seeds={seeds}: expected a list of them, such as [{seeds}]")
     seeds = tuple(seeds)
     if not seeds or len(set(seeds)) != len(seeds):
         raise ValueError(f"seeds={list(seeds)}: expected at least one, and no seed twice")
@@ -243,7 +248,9 @@ def _run(
     if not fabric.is_global_zero:
         progress = None
 
-    with _threads(threads), StopRequest() as stop:
+    # The first process alone writes; the others wait for it where they meet first.
+    lock = claimed(folder) if folder is not None and fabric.is_global_zero else contextlib.nullcontext()
+    with _threads(threads), lock, StopRequest() as stop:
         source = _common_data(rows, fabric)
         result = Result(
             name=rows[0].name,
@@ -258,12 +265,14 @@ def _run(
             machine=machine(fabric.device, fabric.world_size),
             precision=precision,
             data=_summary(source),
-            rows=tuple(Row(recipe.row, recipe.settings, recipe.paper, None, ()) for recipe in rows),
+            rows=tuple(Row(recipe.row, recipe.settings, recipe.paper, None, (), _training(recipe)) for recipe in rows),
         )
         written = None
         if resume and path is not None and path.exists():
             result, written = _continued(path, result, seeds), path
         before = result.seconds
+        if folder is not None:
+            check_checkpoints(folder, [_identity(recipe, seed, source, precision) for recipe in rows for seed in seeds])
         try:
             data = load(source, fabric.device)
             if measure and result.rows[0].cost is None:
@@ -293,7 +302,7 @@ def _run(
                 at = replace(at, done=at.done + steps[j])
         except KeyboardInterrupt:
             result = replace(result, seconds=before + time.perf_counter() - clock)
-            raise Interrupted(result, written, stop.signal or signal.SIGINT) from None
+            raise Interrupted(result, written, stop.signal or signal.SIGINT, stop.saved) from None
         finally:
             stop.training = False
         return result
@@ -321,7 +330,8 @@ def _continued(path: Path, fresh: Result, seeds: Sequence[int]) -> Result:
     if there != here:
         raise CheckpointError(f"{path} is of another run: its rows are {there}, and here {here}")
     for row, new in zip(old.rows, fresh.rows, strict=True):
-        a, b = plain(row.settings), plain(new.settings)
+        # Files of older versions do not say how the rows were trained.
+        a, b = (plain({**(each.training if row.training else {}), **each.settings}) for each in (row, new))
         for name in sorted({*a, *b}):
             if a.get(name) != b.get(name):
                 differing = f"{name} of row {row.row!r} is {a.get(name)!r} there and {b.get(name)!r} here"
@@ -333,11 +343,16 @@ def _continued(path: Path, fresh: Result, seeds: Sequence[int]) -> Result:
     return replace(old, complete=complete)
 
 
+def _training(recipe: Recipe) -> dict[str, Any]:
+    """The numbers that a recipe is trained by, whatever settings it was made with."""
+    names = ("epochs", "batch_size", "max_steps", "schedule_every", "clip", "ema")
+    return {name: getattr(recipe, name) for name in names}
+
+
 def _identity(recipe: Recipe, seed: int, source: Data, precision: str) -> dict[str, Any]:
     """What two trainings must have in common for one to continue the other."""
-    names = ("name", "row", "epochs", "batch_size", "max_steps", "schedule_every", "clip", "ema", "settings")
-    of_recipe = {name: getattr(recipe, name) for name in names}
-    return {**of_recipe, "seed": seed, "precision": precision, "data": _summary(source), "torch": torch.__version__}
+    made = {"name": recipe.name, "row": recipe.row, "settings": recipe.settings, **_training(recipe)}
+    return {**made, "seed": seed, "precision": precision, "data": _summary(source), "torch": torch.__version__}
 
 
 def _rows(recipes: Recipe | Sequence[Recipe]) -> tuple[Recipe, ...]:
@@ -347,6 +362,8 @@ def _rows(recipes: Recipe | Sequence[Recipe]) -> tuple[Recipe, ...]:
     names = [recipe.row for recipe in rows]
     if len(set(names)) != len(names):
         raise ValueError(f"rows {names}: expected no row twice")
+    if len({slug(name) for name in names}) != len(names):
+        raise ValueError(f"rows {names}: two would have the same file names, which only have a-z, 0-9 and .+_-")
     if len({recipe.name for recipe in rows}) > 1:
         raise ValueError(f"recipes of {sorted({recipe.name for recipe in rows})}: expected rows of one comparison")
     return rows

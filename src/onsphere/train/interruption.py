@@ -25,6 +25,7 @@ class StopRequest:
     def __init__(self) -> None:
         self.signal: int | None = None
         self.training = False
+        self.saved = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,7 +65,7 @@ class Keeper:
     ) -> None:
         self.fabric, self.keep, self.identity = fabric, keep, identity
         self.folder = folder
-        self.name = f"{slug(identity['row'])}-{identity['seed']}"
+        self.name = file_name(identity)
         self.log = Log(folder / "logs" / self.name, keep.logs, steps, last) if self._writes and folder else None
         self.saved = time.monotonic()
         self.best = -1.0
@@ -133,15 +134,67 @@ class Keeper:
             replace_file(self.folder / "weights" / f"{self.name}{ending}.safetensors", content)
 
 
+def file_name(identity: Mapping[str, Any]) -> str:
+    """The name of a training's files, without an ending."""
+    return f"{slug(identity['row'])}-{identity['seed']}"
+
+
 def checkpoint_file(folder: Path, name: str) -> Path:
     return folder / "checkpoints" / f"{name}.pt"
 
 
 def check_fresh(folder: Path) -> None:
     """Raise CheckpointError where a new run would leave the checkpoint of an unfinished one behind."""
-    old = sorted((folder / "checkpoints").glob("*.pt"))
+    old = _checkpoints(folder)
     if old:
         raise CheckpointError(
             f"{folder} has the checkpoint of an unfinished training ({old[0].name}): continue it with resume, or "
             f"remove {folder / 'checkpoints'} to start anew"
         )
+
+
+def check_checkpoints(folder: Path, identities: Sequence[Mapping[str, Any]]) -> None:
+    """Raise CheckpointError where a folder has the checkpoint of a training that is none of these."""
+    of = {checkpoint_file(folder, file_name(identity)): identity for identity in identities}
+    for path in _checkpoints(folder):
+        if path not in of:
+            raise CheckpointError(
+                f"{path} is the checkpoint of a training that is not among those to go on with: "
+                f"{', '.join(sorted(file_name(identity) for identity in identities))}"
+            )
+        checkpoint.check_identity(path, checkpoint.read(path), of[path])
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    return sorted((folder / "checkpoints").glob("*.pt"))
+
+
+@contextlib.contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a folder; a lock of the system, which ends with the process however it ends.
+
+    Raises:
+        CheckpointError: another process is at work there.
+    """
+    try:
+        import fcntl
+    except ModuleNotFoundError:  # Windows has no such locks
+        yield
+        return
+    made = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / ".lock"
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise CheckpointError(
+                f"another run is going on in {folder}: wait for its end, or choose another"
+            ) from error
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+            if made:
+                with contextlib.suppress(OSError):  # not empty
+                    folder.rmdir()

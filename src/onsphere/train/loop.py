@@ -22,6 +22,7 @@ from onsphere.train.interruption import StopRequest
 from onsphere.train.keeping import Keeper
 from onsphere.train.recipe import Progress, Recipe
 from onsphere.train.result import SeedResult
+from onsphere.train.synchronized import synchronize
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -107,6 +108,7 @@ class Training:
         looked = so_far.step - first
         for batch in batches(fabric, recipe, self.data, self.seed, epoch, first=looked):
             row = so_far.step - first
+            self.rate = float(trainee.optimizer.param_groups[0]["lr"])  # of this step; a schedule may step right after
             so_far.losses[row, 0], so_far.losses[row, 1] = optimizer_step(fabric, recipe, trainee, *batch)
             so_far.step += 1
             for hook in recipe.after_step:
@@ -128,12 +130,11 @@ class Training:
         assert so_far.losses is not None
         objective, penalty = _over_processes(fabric, so_far.losses.mean(0), "mean").tolist()
         so_far.losses = None
-        rate = trainee.optimizer.param_groups[0]["lr"]
         if trainee.schedule is not None and recipe.schedule_every == "epoch":
             _step_schedule(trainee.schedule, objective + penalty)
         metrics = _evaluate(fabric, recipe, trainee, self.data)
         entry = {"epoch": epoch, "train_loss": objective + penalty, "objective": objective, "regularizer": penalty}
-        for name, value in {**entry, **metrics, "lr": float(rate)}.items():
+        for name, value in {**entry, **metrics, "lr": self.rate}.items():
             so_far.curve.setdefault(name, []).append(value)
         if recipe.observe is not None:
             so_far.observed.append(_read(recipe.observe, trainee.evaluated))
@@ -146,6 +147,7 @@ class Training:
             self.so_far.seconds = time.perf_counter() - self.begin
             self.keeper.save(self.trainee, self.so_far)
         if stops:
+            self.stop.saved = self.keeper.folder is not None
             raise KeyboardInterrupt
 
 
@@ -200,6 +202,8 @@ def prepare(fabric: Fabric, recipe: Recipe, seed: int) -> Trainee:
     model = recipe.model()
     if recipe.prepare is not None:
         recipe.prepare(model)
+    if fabric.world_size > 1:
+        model = synchronize(model, fabric.device)
     regularizer = None if recipe.regularizer is None else recipe.regularizer(model)
     wrapped = fabric.setup_module(model)
     average = None

@@ -79,6 +79,14 @@ class SeedResult:
 class Row:
     """One row of a comparison: what it was made with, what it cost, and one SeedResult for every seed done.
 
+    Args:
+        row: its name.
+        settings: that the recipe was made with.
+        paper: the paper's numbers.
+        cost: of a training step; None where it was not measured.
+        seeds: one entry a seed.
+        training: epochs, batch_size, max_steps, schedule_every, clip and ema of the recipe.
+
     >>> Row("MMA", {"coefficient": 0.07}, {"top1": 73.73}, None, ()).row
     'MMA'
     """
@@ -88,6 +96,7 @@ class Row:
     paper: Mapping[str, float]
     cost: Cost | None
     seeds: tuple[SeedResult, ...]
+    training: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
