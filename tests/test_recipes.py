@@ -65,6 +65,15 @@ def test_the_paper_numbers_are_not_claimed_for_other_settings() -> None:
     assert not mhe.imbalanced_mnist("x", zeros=200).paper
 
 
+def test_the_paper_numbers_are_not_claimed_for_a_shorter_training() -> None:
+    for name, length, usual in (("table5-cifar100", "epochs", 164), ("thesis-table5.3-cifar100", "steps", 42500)):
+        entry = RECIPES[name]
+        assert entry().settings[length] == usual
+        assert not entry(**{length: usual - 1}).paper
+        assert entry(**{length: usual}).paper
+        assert entry(**{length: usual + 1}).paper == entry().paper != {}
+
+
 @pytest.mark.parametrize(
     ("name", "settings", "paper"),
     [

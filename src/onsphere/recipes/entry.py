@@ -56,8 +56,17 @@ class Entry:
             raise ValueError(f"row {settings['row']!r} is none of {', '.join(self.rows)}")
         recipe = self.build(**self.fixed, **settings)
         varied = [f"{name}={_plain(recipe.settings[name])}" for name in self.variants]
-        paper = {} if recipe.settings.get("dataset") == NOISE else recipe.paper
+        other = recipe.settings.get("dataset") == NOISE or self._is_shorter(recipe, settings)
+        paper = {} if other else recipe.paper
         return replace(recipe, name=self.name, source=", ".join([self.source, *varied]), paper=paper)
+
+    def _is_shorter(self, recipe: Recipe, given: Mapping[str, Any]) -> bool:
+        """Whether a row trains for fewer epochs or steps than it does where nobody says how many."""
+        lengths = [name for name in ("epochs", "steps") if given.get(name) is not None]
+        if not lengths:
+            return False
+        usual = self.build(**self.fixed, **{name: given[name] for name in self.defaults}).settings
+        return any(recipe.settings[name] < usual[name] for name in lengths)
 
     @property
     def rows(self) -> tuple[str, ...]:
