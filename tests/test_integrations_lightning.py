@@ -3,6 +3,7 @@
 import csv
 import multiprocessing
 import os
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -247,7 +248,10 @@ def test_what_would_be_wrong_is_refused_before_the_first_step() -> None:
     assert "SGD does not hold net.0.weight, net.2.weight, net.4.weight" in refused(
         Classifier(), Classifier().penalty[0]
     )
-    assert "got MMA" in refused(Classifier(), osp.MMA())
+    for other in (3, None, "mma", osp.MMA(), nn.Linear(2, 2)):
+        with pytest.raises(TypeError, match=re.escape(f"a function that makes it from the model, got {other!r}")):
+            RegularizerCallback(other)  # type: ignore[arg-type]
+    assert "got MMA" in refused(Classifier(), lambda module: osp.MMA())
     labels = lambda module: osp.Regularizer(module, osp.MHE(data_dependent=True), 1.0)  # noqa: E731
     assert "needs the labels" in refused(Classifier(), labels)
     with pytest.raises(ValueError, match="every must be 'epoch', 'step' or None, got 5"):

@@ -2,6 +2,7 @@
 
 import copy
 import os
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -230,7 +231,10 @@ def refused(folder: Path, regularizer: Any, **options: Any) -> str:
 
 def test_what_would_be_wrong_is_refused_before_the_first_step(tmp_path: Path) -> None:
     assert "does not hold net.0.weight, net.2.weight" in refused(tmp_path, only_angles(Classifier()))
-    assert "got MMA" in refused(tmp_path, osp.MMA())
+    for other in (3, osp.MMA()):
+        with pytest.raises(TypeError, match=re.escape(f"a function that makes it from the model, got {other!r}")):
+            RegularizerCallback(other)  # type: ignore[arg-type]
+    assert "got MMA" in refused(tmp_path, lambda model: osp.MMA())
     labels = lambda model: osp.Regularizer(model, osp.MHE(data_dependent=True), 1.0)  # noqa: E731
     assert "needs the labels" in refused(tmp_path, labels)
 

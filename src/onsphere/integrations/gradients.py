@@ -75,8 +75,18 @@ def add_gradients(regularizer: AnyRegularizer, labels: Tensor | None = None, *, 
     return result
 
 
+def check_given(given: object) -> None:
+    """Refuse what neither is a regularizer nor can make one, with a TypeError."""
+    known = isinstance(given, Regularizer | RegularizerSum)
+    if not known and (isinstance(given, nn.Module) or not callable(given)):
+        raise TypeError(
+            "expected an onsphere.Regularizer, a sum of them, or a function that makes it from the model, "
+            f"got {given!r}"
+        )
+
+
 def made(given: AnyRegularizer | Callable[[ModelT], AnyRegularizer], model: ModelT) -> AnyRegularizer:
-    """The regularizer itself, or what a function makes from the model; :func:`check` refuses anything else."""
+    """The regularizer itself, or what a function makes from the model, which :func:`check` looks at."""
     return cast(AnyRegularizer, given) if isinstance(given, nn.Module) else given(model)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from onsphere.integrations.curves import curve
-from onsphere.integrations.gradients import AnyRegularizer, add_gradients, check, made
+from onsphere.integrations.gradients import AnyRegularizer, add_gradients, check, check_given, made
 
 try:
     from lightning.pytorch import Callback, LightningModule, Trainer
@@ -40,6 +40,7 @@ class RegularizerCallback(Callback):
             (``Trainer(log_every_n_steps=...)``), or never: None.
 
     Raises:
+        TypeError: for anything else than a regularizer, a sum or a function.
         ValueError: at the start of ``fit``, where the result would be wrong: manual optimization, LBFGS, a fused
             optimizer under a GradScaler, DeepSpeed, FSDP1, a data-dependent MHE, or an optimizer that does not hold the
             regularizer's weights.
@@ -64,6 +65,7 @@ class RegularizerCallback(Callback):
         if every not in ("epoch", "step", None):
             raise ValueError(f"every must be 'epoch', 'step' or None, got {every!r}")
         self.every = every
+        check_given(regularizer)
         self._given = regularizer
         self._restored: dict[str, Any] = {}
         self._went_backward = False

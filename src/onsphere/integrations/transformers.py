@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from onsphere.integrations.curves import curve
-from onsphere.integrations.gradients import AnyRegularizer, add_gradients, check, made
+from onsphere.integrations.gradients import AnyRegularizer, add_gradients, check, check_given, made
 
 # Where the regularizer's buffers stand in trainer_state.json. Not the callback's name: the Trainer would take it for
 # arguments to make the callback anew.
@@ -42,6 +42,7 @@ class RegularizerCallback(TrainerCallback):
         log_curve: log the angles and energies as well.
 
     Raises:
+        TypeError: for anything else than a regularizer, a sum or a function.
         ValueError: at the start of training, where the result would be wrong: DeepSpeed, FSDP1, LBFGS, a data-dependent
             MHE, or an optimizer that does not hold the regularizer's weights.
 
@@ -58,6 +59,7 @@ class RegularizerCallback(TrainerCallback):
         self, regularizer: AnyRegularizer | Callable[[nn.Module], AnyRegularizer], *, log_curve: bool = True
     ) -> None:
         self.log_curve = log_curve
+        check_given(regularizer)
         self._given = regularizer
         self._value: Tensor | None = None
 
