@@ -38,6 +38,7 @@ bench: setup
 
 docs: setup
 	$(BIN)/python -m onsphere.report --picture results/table3-digits.json docs/demo.svg
+	$(BIN)/python -m onsphere.report --features results/thesis-figure5.4-mnist.json docs/figure5.4.png
 	$(BIN)/python -m onsphere.report README.md
 	@# The variable silences an advertisement of mkdocs-material's.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
