@@ -16,6 +16,7 @@ import yaml
 from jsonargparse import Namespace
 from rich.console import Console
 
+from onsphere import report
 from onsphere.cli import listing, main, training
 from onsphere.cli.screen import Screen
 from onsphere.recipes import RECIPES
@@ -70,6 +71,13 @@ def test_train_trains_one_row(capsys: pytest.CaptureFixture[str]) -> None:
     assert row["settings"]["widths"] == [2, 2, 2]
 
 
+def test_a_single_row_is_not_measured_against_itself_unless_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "measure: false" in printed_config(["train", "table3-digits"], capsys)
+    assert "measure: true" in printed_config(["compare"], capsys)
+    assert main(["train", "table3-digits", *TINY]) == 0
+    assert json.loads(Path("runs/table3-digits/result.json").read_text())["rows"][0]["cost"] is None
+
+
 def test_rows_and_their_coefficients_can_be_chosen() -> None:
     assert main(["compare", "digits", "--rows", "[mma,none]", "--coefficients.mma", "0.5", *FAST]) == 0
     rows = json.loads(Path("runs/table3-digits/result.json").read_text())["rows"]
@@ -90,6 +98,44 @@ def test_a_result_is_not_overwritten_unless_asked(capsys: pytest.CaptureFixture[
     assert json.loads(Path("runs/table3-digits/result.json").read_text())["rows"][0]["seeds"][0]["seed"] == 7
     capsys.readouterr()
     assert "--overwrite" in refused([*one, "--folder", "runs/table3-digits"], capsys)
+
+
+def everything(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("wrong", ["--seeds [1,1]", "--threads 0", "--keep_every 0", "--epochs 0"])
+def test_a_finished_run_is_not_replaced_by_a_mistake(wrong: str, capsys: pytest.CaptureFixture[str]) -> None:
+    one = ["train", "table3-digits", "--row", "none", *FAST]
+    assert main(one) == 0
+    before = everything(Path("runs"))
+    capsys.readouterr()
+    refused([*one, "--overwrite", *wrong.split()], capsys)
+    assert everything(Path("runs")) == before
+
+
+@pytest.mark.parametrize("folder", ["file", "file/inside", "dangling", "locked/inside", None])
+@pytest.mark.parametrize("command", ["train", "compare", "sweep"])
+def test_a_folder_that_cannot_be_made_is_a_mistake(
+    command: str, folder: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make = Path.mkdir
+
+    def mkdir(self: Path, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
+        if self.name == "inside" and self.parent.name == "locked":  # chmod stops everybody but root
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+        make(self, mode, parents, exist_ok)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    Path("file").write_text("mine")
+    Path("dangling").symlink_to("nowhere/at/all")
+    if folder is None:
+        Path("runs").symlink_to("nowhere/at/all")
+    argv = [command, "table3-digits", *FAST, *(["--coefficient", "0.1..1"] if command == "sweep" else [])]
+    answer = refused([*argv, *(["--folder", folder] if folder else [])], capsys)
+    assert (folder or "runs/") in answer
+    assert "Errno" not in answer
+    assert Path("file").read_text() == "mine"
 
 
 # ------------------------------------------------------------------------------------------------ options
@@ -234,7 +280,11 @@ def test_a_printed_configuration_runs_and_the_command_line_overrides_it(capsys: 
         ("train table3-digits --coefficient big", "--coefficient: 'big' is not a number or null"),
         ("compare --epochs 0", "epochs=0 must be greater than 0"),
         ("compare --depth 4", "depth=4"),
-        ("compare --seeds [1,1]", "no seed twice"),
+        ("compare --seeds [1,1]", "--seeds: [1, 1]: expected at least one, and no seed twice"),
+        ("compare --seeds []", "--seeds: []: expected at least one"),
+        ("compare --threads 0", "--threads: 0: expected at least 1"),
+        ("compare --logs csv", "--logs: 'csv' is not a list such as \"[csv,tensorboard]\""),
+        ("compare --logs [tape]", "expected a list of csv, tensorboard"),
         ("compare --accelerator tpuu", "accelerator"),
         ("compare --devices none", "devices"),
         ("compare cifar100 --dataset ./nowhere", "no folder './nowhere'"),
@@ -343,6 +393,24 @@ def test_resuming_takes_the_newest_run_that_is_not_finished(
     assert yaml.safe_load(Path("runs/table3-digits-2/train.yaml").read_text())["seeds"] == [1, 2, 3]
 
 
+def test_resuming_passes_over_the_runs_of_other_commands(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for argv in (["train", "table3-digits"], ["compare", "--rows", "[mma]"]):  # both are left unfinished
+        with monkeypatch.context() as stopping:
+            stopping.setattr(Screen, "__call__", stop_in(1))
+            assert main([*argv, *FAST, "--seeds", "[1,2]"]) == 130
+    os.utime("runs/table3-digits-2/result.json", (2e9, 2e9))  # the newest
+    capsys.readouterr()
+    assert main(["train", "table3-digits", "--resume"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("result: runs/table3-digits/result.json")
+    assert main(["compare", "--resume"]) == 0
+    capsys.readouterr()
+    assert "made by onsphere compare" in refused(
+        ["train", "table3-digits", "--resume", "--folder", "runs/table3-digits-2"], capsys
+    )
+
+
 def test_another_run_is_not_continued(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "table3-digits", *FAST]) == 0
     before = {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()}
@@ -362,6 +430,83 @@ def test_sigterm_stops_like_ctrl_c_with_its_own_exit_code(monkeypatch: pytest.Mo
         assert main(["train", "table3-digits", *FAST]) == 143
     assert list(Path("runs/table3-digits/checkpoints").iterdir())
     assert main(["train", "table3-digits", "--resume"]) == 0
+
+
+@pytest.mark.parametrize(("times", "kept"), [(1, "step"), (2, "checkpoint")])
+def test_a_second_ctrl_c_does_not_wait_for_the_step(
+    times: int, kept: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def press(self: Screen, now: Progress) -> None:
+        if now.epoch == 2:
+            for _ in range(times):
+                os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Screen, "__call__", press)
+    assert main(["train", "table3-digits", *FAST, "--epochs", "3", "--checkpoint_seconds", "0"]) == 130
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith(f"onsphere: interrupted; everything up to the last {kept} is kept. To go on: onsphere train")
+
+
+def test_nothing_is_promised_where_nothing_is_kept(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(self: Screen, now: Progress) -> None:
+        if now.phase == "measure":
+            self.phase = now.phase
+            raise KeyboardInterrupt
+
+    nothing = "nothing was done yet, and nothing is kept"
+    monkeypatch.setattr(Screen, "__call__", stop)
+    assert main(["compare", *TINY]) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == f"onsphere: interrupted; {nothing}"
+    assert not Path("runs/table3-digits").exists()
+    replace = os.replace
+
+    def full(source: str, target: str | Path) -> None:
+        if Path(target).suffix != ".yaml":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    assert main(["train", "table3-digits", *FAST, "--logs", "[]"]) == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "No space left on device" in line
+    assert line.endswith(nothing)
+    assert not Path("runs/table3-digits").exists()
+
+
+@pytest.mark.parametrize("folder", ["empty", ".", "link", "notes", "new"])
+@pytest.mark.parametrize("command", ["train", "sweep"])
+def test_what_was_there_before_a_run_stays(command: str, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("empty", "notes/logs", "behind"):
+        Path(name).mkdir(parents=True)
+    Path("notes/mine.txt").write_text("mine")
+    Path("link").symlink_to("behind")
+    before = sorted(Path().rglob("*"))
+    monkeypatch.setattr(Screen, "__call__", stop_in(0))
+    argv = [command, "table3-digits", *FAST, "--folder", folder]
+    if command == "sweep":
+        argv += ["--coefficient", "0.1..1", "--baseline", "false"]
+        monkeypatch.setattr(Screen, "__call__", lambda self, now: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert main(argv) == 130
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_a_report_that_cannot_be_written_leaves_the_result(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(result: object, path: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(report, "write_html", full)
+    assert main(["train", "table3-digits", *FAST]) == 1
+    out, err = capsys.readouterr()
+    assert "MMA" in out
+    assert out.splitlines()[-1] == "result: runs/table3-digits/result.json"
+    assert err.splitlines()[-1] == (
+        "onsphere: runs/table3-digits/report.html could not be written: No space left on device. "
+        "The result in runs/table3-digits/result.json is safe"
+    )
 
 
 def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -469,7 +614,7 @@ def test_processes_that_start_together_are_given_their_folder(
     monkeypatch.setenv("RANK", "1")
     assert "need a --folder to agree on" in refused(["train", "table3-digits", *FAST], capsys)
     monkeypatch.setenv(training.FOLDER, "there")  # by the process that started this one
-    assert training.claim("train", RECIPES["table3-digits"], Namespace(resume=False, folder=None)) == Path("there")
+    assert training.claim("train", RECIPES["table3-digits"], Namespace(resume=False, folder=None)).path == Path("there")
     assert not Path("there").exists()
 
 

@@ -106,7 +106,8 @@ def train(argv: Sequence[str]) -> int:
         print(_usage("train", recipes.RECIPES))
         return 0 if argv else 2
     name, entry = argv[0], pick("recipe", argv[0], recipes.RECIPES)
-    chosen, settings = options.parse("train", name, entry, argv[1:])
+    # One row's costs are compared with nothing: its ratios would be 1.
+    chosen, settings = options.parse("train", name, entry, argv[1:], defaults={"measure": False})
     return train_and_show("train", name, entry, lambda: [entry(**settings)], chosen)
 
 

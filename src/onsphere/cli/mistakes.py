@@ -1,7 +1,7 @@
 """What the user can put right, and how to say it."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -16,6 +16,27 @@ def pick(kind: str, name: str, table: Mapping[str, T]) -> T:
     if name not in table:
         raise Mistake(f"unknown {kind} {name!r}{closest(name, table) or f'; see `onsphere {kind}s`'}")
     return table[name]
+
+
+def or_mistake(make: Callable[[], T]) -> T:
+    """What a function returns; its complaint about an argument or a file becomes a Mistake."""
+    try:
+        return make()
+    except OSError as error:
+        raise Mistake(words(error)) from error
+    except ValueError as error:
+        raise Mistake(str(error)) from error
+
+
+def words(error: OSError) -> str:
+    """What went wrong with which file, without the error's number.
+
+    >>> words(FileExistsError(17, "File exists", "runs"))
+    'runs: File exists'
+    """
+    if not error.strerror:
+        return str(error)
+    return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
 
 
 def closest(given: str, known: Iterable[str], prefix: str = "") -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import inspect
 import json
 import re
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from onsphere.cli.folders import resumable
-from onsphere.cli.mistakes import Mistake, closest
+from onsphere.cli.mistakes import Mistake, closest, or_mistake
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -102,8 +103,21 @@ def parse(
         hints = {name: hint for name, (hint, _, _) in extra.items()} | _with_words().__annotations__
         hints |= {**get_type_hints(entry.build), "row": Literal[entry.rows]}
         raise Mistake(_explain(str(error), parser, hints)) from error
+    _check(options)
     options.saved = _as_yaml(options)
     return options, {name: options[name] for name in [*extra, *of_recipe]}
+
+
+def _check(options: Namespace) -> None:
+    """Refuse what run() would refuse when an older run has been replaced already."""
+    from onsphere.train.keeping import Keep
+
+    seeds = options.seeds
+    if not seeds or len({*seeds}) < len(seeds):
+        raise Mistake(f"--seeds: {list(seeds)}: expected at least one, and no seed twice")
+    if options.threads is not None and options.threads < 1:
+        raise Mistake(f"--threads: {options.threads}: expected at least 1, or null to leave torch's number")
+    or_mistake(lambda: Keep(**{field.name: options[field.name] for field in dataclasses.fields(Keep)}))
 
 
 def usual_folder(command: str, entry: Entry, smoke: bool) -> Path:
@@ -233,7 +247,8 @@ def _explain(message: str, parser: ArgumentParser, hints: Mapping[str, Any]) -> 
     if wrong and wrong[1] in hints:
         name, given = wrong[1], wrong[2].strip()
         choices = get_args(hints[name]) if get_origin(hints[name]) is Literal else ()
-        near = closest(given, choices) if choices else f" is not {_words(hints[name])}"
+        expected = 'a list such as "[csv,tensorboard]"' if name == "logs" else _words(hints[name])
+        near = closest(given, choices) if choices else f" is not {expected}"
         return f"--{name}: {given!r}{near}"
     missing = re.search(r"arguments are required: (\w+)", message)
     if missing:

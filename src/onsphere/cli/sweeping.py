@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onsphere.cli import options as command_line
-from onsphere.cli.mistakes import Mistake
+from onsphere.cli.mistakes import Mistake, or_mistake
 from onsphere.cli.screen import Screen
-from onsphere.cli.training import Ending, claim, is_single, leave, or_mistake, settings_of_run, shown
+from onsphere.cli.training import Ending, claim, drawn, is_single, leave, settings_of_run, shown
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -100,7 +100,8 @@ def sweep_and_show(name: str, entry: Entry, argv: Sequence[str]) -> int:
     logging.set_verbosity(logging.ERROR)  # its lines would go through the bar
     with Console(stderr=True).status("reading the data"):
         or_mistake(plan.recipe(plan.low).data)
-    folder = claim("sweep", entry, options)
+    place = claim("sweep", entry, options)
+    folder = place.path
     screen = Screen(Console(stderr=True))
     end = Ending(f"onsphere sweep {name} --folder {shlex.quote(str(folder))} --resume")
     found = Found(folder, plan)
@@ -108,7 +109,7 @@ def sweep_and_show(name: str, entry: Entry, argv: Sequence[str]) -> int:
         with end.caught(screen), screen:
             _search(plan, folder, found, screen)
     finally:
-        leave("sweep", folder, options, began=bool(screen.phase))
+        end.keeps = leave("sweep", place, options, began=bool(screen.phase))
     end.say()
     content = found.content()
     if not content["points"] and content["baseline"] is None:
@@ -117,18 +118,19 @@ def sweep_and_show(name: str, entry: Entry, argv: Sequence[str]) -> int:
     return max(end.code, shown(lambda: _show(content, folder)))
 
 
-def _show(content: Mapping[str, Any], folder: Path) -> None:
-    """Print the table, draw the figure, and say where everything is."""
+def _show(content: Mapping[str, Any], folder: Path) -> bool:
+    """Print the table, draw the figure, and say where everything is; whether the figure was written."""
     from rich.console import Console
 
     from onsphere.report.sweep import write_sweep
 
-    figure = ""
-    if content["points"]:
-        write_sweep(content, folder / "sweep.svg")
-        figure = f"   figure: {folder / 'sweep.svg'}"
+    file, figure = folder / "sweep.json", folder / "sweep.svg"
     Console(width=None if sys.stdout.isatty() else 100).print(_table(content))
-    print(f"{'result' if content['complete'] else 'partial result'}: {folder / 'sweep.json'}{figure}")
+    wanted = bool(content["points"])
+    complete = not wanted or drawn(figure, file, lambda path: write_sweep(content, path))
+    kind = "result" if content["complete"] else "partial result"
+    print(f"{kind}: {file}{f'   figure: {figure}' if wanted and complete else ''}")
+    return complete
 
 
 def _parse(name: str, entry: Entry, argv: Sequence[str]) -> tuple[Namespace, Plan]:

@@ -6,15 +6,14 @@ import contextlib
 import inspect
 import os
 import shlex
-import shutil
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from onsphere.cli import folders
-from onsphere.cli.mistakes import Mistake
+from onsphere.cli.mistakes import Mistake, or_mistake, words
 from onsphere.cli.options import OURS, usual_folder
 from onsphere.cli.screen import Screen
 
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from onsphere.recipes import Entry
     from onsphere.train import Recipe
 
-T = TypeVar("T")
 FOLDER = "ONSPHERE_FOLDER"  # tells the processes that Fabric starts which folder the first one chose
 
 
@@ -51,21 +49,23 @@ def train_and_show(
     recipes = or_mistake(build)
     with Console(stderr=True).status("reading the data"):
         or_mistake(recipes[0].data)
-    folder = claim(command, entry, options)
-    before = _stamp(folder)
+    place = claim(command, entry, options)
+    folder = place.path
+    before = folders.stamp(folder / "result.json")
     screen = Screen(Console(stderr=True, quiet=not is_first()))
     end = Ending(f"onsphere {command} {name} --folder {shlex.quote(str(folder))} --resume")
     try:
         with end.caught(screen), screen:
             run(recipes, folder=folder, progress=screen, resume=options.resume, **settings_of_run(options))
     finally:
-        leave(command, folder, options, began=bool(screen.phase))
+        end.keeps = leave(command, place, options, began=bool(screen.phase))
     if is_first():
         end.say()
-        if _stamp(folder) is None or (_stamp(folder) == before and not options.resume):
+        now = folders.stamp(folder / "result.json")
+        if now is None or (now == before and not options.resume):
             print("no seed was finished, so there is no result")
         else:
-            if _stamp(folder) == before and not end.code:
+            if now == before and not end.code:
                 print(f"{folder} was finished: nothing was left to do")
             return max(end.code, shown(lambda: _show(folder)))
     return end.code
@@ -80,11 +80,18 @@ class Ending:
 
     def __init__(self, again: str) -> None:
         self.again, self.code, self.said = again, 0, ""
+        self.kept = ""  # what there is to go on with
+        self.resumable, self.keeps = False, True
 
     def say(self) -> None:
         """Print the last line, if there is one."""
-        if self.said:
-            print(f"onsphere: {self.said}", file=sys.stderr)
+        line = self.said
+        if self.resumable and self.keeps:
+            line = f"{'; '.join(filter(None, [self.said, self.kept]))}. To go on: {self.again}"
+        elif self.resumable:
+            line = f"{self.said}; nothing was done yet, and nothing is kept"
+        if line:
+            print(f"onsphere: {line}", file=sys.stderr)
 
     @contextlib.contextmanager
     def caught(self, screen: Screen) -> Iterator[None]:
@@ -98,14 +105,14 @@ class Ending:
         try:
             yield
         except Interrupted as stop:
-            self.code = 128 + stop.signal
-            self.said = f"interrupted; everything up to the last step is kept. To go on: {self.again}"
+            self.code, self.said, self.resumable = 128 + stop.signal, "interrupted", True
+            self.kept = f"everything up to the last {'step' if stop.saved else 'checkpoint'} is kept"
         except KeyboardInterrupt:
-            self.code, self.said = 130, f"interrupted. To go on: {self.again}"
+            self.code, self.said, self.resumable = 130, "interrupted", True
         except NonFiniteLoss as error:
             self.code, self.said = 1, f"{error}"
         except OSError as error:
-            self.code, self.said = 1, f"{_words(error)}. To go on: {self.again}"
+            self.code, self.said, self.resumable = 1, words(error), True
         except CheckpointError as error:
             raise Mistake(str(error)) from error
         except (ValueError, TypeError, RuntimeError) as error:
@@ -129,44 +136,52 @@ def is_single(devices: int | str) -> bool:
     return str(devices) in ("auto", "1") and int(os.environ.get("WORLD_SIZE", "1")) == 1
 
 
-def claim(command: str, entry: Entry, options: Namespace) -> Path:
+def claim(command: str, entry: Entry, options: Namespace) -> folders.Place:
     """The folder of the run, with the options in it that a resumed run takes up.
 
     Raises:
-        Mistake: there is something in the folder already, or several processes cannot agree on one.
+        Mistake: there is something in the folder already, it cannot be made or written to, or several processes cannot
+            agree on one.
     """
     if options.resume:
-        return Path(options.folder)
+        return folders.Place.of(Path(options.folder))
     if not is_first() and FOLDER in os.environ:  # of the process that started this one
-        return Path(os.environ[FOLDER])
+        return folders.Place(Path(os.environ[FOLDER]))
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and options.folder is None:
         raise Mistake("processes that start at the same time need a --folder to agree on")
     if not is_first():
-        return Path(options.folder)
-    folder = folders.chosen(usual_folder(command, entry, options.smoke), options)
-    or_mistake(lambda: _save_options(command, folder, options))
-    os.environ[FOLDER] = str(folder)
-    return folder
+        return folders.Place(Path(options.folder))
+    place = folders.chosen(usual_folder(command, entry, options.smoke), options)
+    try:
+        or_mistake(lambda: _save_options(command, place.path, options))
+    except Mistake:
+        place.tidy(())
+        raise
+    os.environ[FOLDER] = str(place.path)
+    return place
 
 
-def leave(command: str, folder: Path, options: Namespace, began: bool) -> None:
-    """Leave no empty folder behind, and in a resumed one the options that it was resumed with.
+def leave(command: str, place: folders.Place, options: Namespace, began: bool) -> bool:
+    """Leave nothing behind of a run that came to nothing, and in a resumed one the options that it was resumed with.
 
     Args:
         command: such as ``train``.
-        folder: of the run.
+        place: of the run.
         options: of the command line.
         began: whether it came to a step, so that its options were good ones.
+
+    Returns:
+        Whether there is something to go on with.
     """
     if not is_first():
-        return
+        return True
     os.environ.pop(FOLDER, None)
-    if options.resume and began:
+    if not options.resume:
+        return place.tidy((f"{command}.yaml", "sweep.db") if command == "sweep" else (f"{command}.yaml",))
+    if began:
         with contextlib.suppress(OSError):  # on a full disk, which has been said
-            _save_options(command, folder, options)
-    worthless = {folder / f"{command}.yaml", *([] if began else [folder / "sweep.db"])}
-    if not options.resume and {path for path in folder.rglob("*") if path.is_file()} <= worthless:
-        shutil.rmtree(folder)
+            _save_options(command, place.path, options)
+    return True
 
 
 def _save_options(command: str, folder: Path, options: Namespace) -> None:
@@ -182,29 +197,28 @@ def settings_of_run(options: Namespace) -> dict[str, Any]:
     return {name: options[name] for name in inspect.signature(run).parameters if name not in OURS}
 
 
-def or_mistake(make: Callable[[], T]) -> T:
-    """What a function returns; its complaint about an argument or a file becomes a Mistake."""
+def shown(show: Callable[[], bool]) -> int:
+    """Show what there is; the exit code, 1 where not all of it could be shown."""
     try:
-        return make()
-    except (ValueError, OSError) as error:
-        raise Mistake(str(error)) from error
-
-
-def shown(show: Callable[[], None]) -> int:
-    """Show what there is; the exit code, 1 where its files could not be written."""
-    try:
-        show()
+        return 0 if show() else 1
     except OSError as error:
-        print(f"onsphere: {_words(error)}", file=sys.stderr)
+        print(f"onsphere: {words(error)}", file=sys.stderr)
         return 1
-    return 0
 
 
-def _words(error: OSError) -> str:
-    """What went wrong with which file, without the error's number."""
-    if not error.strerror:
-        return str(error)
-    return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+def drawn(path: Path, result: Path, draw: Callable[[Path], None]) -> bool:
+    """Draw a result into a file; where that cannot be written, say so in one line.
+
+    Returns:
+        Whether the file was written.
+    """
+    try:
+        draw(path)
+    except OSError as error:
+        reason = error.strerror or error
+        print(f"onsphere: {path} could not be written: {reason}. The result in {result} is safe", file=sys.stderr)
+        return False
+    return True
 
 
 def _origin(error: BaseException) -> str:
@@ -213,21 +227,16 @@ def _origin(error: BaseException) -> str:
     return str(frame.f_globals["__name__"])
 
 
-def _stamp(folder: Path) -> int | None:
-    """Changes when a result is written to the folder; None where there is none."""
-    path = folder / "result.json"
-    return path.stat().st_mtime_ns if path.exists() else None
-
-
-def _show(folder: Path) -> None:
-    """Print the table of what is in a folder, write the report, and say where both are."""
+def _show(folder: Path) -> bool:
+    """Print the table of what is in a folder, write the report, and say where both are; whether it was written."""
     from rich.console import Console
 
     from onsphere import report
 
     result = report.load(folder)
-    report.write_html(result, folder / "report.html")
+    file, page = folder / "result.json", folder / "report.html"
     # A file or a pipe has no width of its own; wide enough there for one line a row.
     Console(width=None if sys.stdout.isatty() else 160).print(report.table(result))
-    kind = "result" if result["complete"] else "partial result"
-    print(f"{kind}: {folder / 'result.json'}   report: {folder / 'report.html'}")
+    complete = drawn(page, file, lambda path: report.write_html(result, path))
+    print(f"{'result' if result['complete'] else 'partial result'}: {file}{f'   report: {page}' if complete else ''}")
+    return complete

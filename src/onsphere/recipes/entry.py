@@ -65,8 +65,9 @@ class Entry:
         lengths = [name for name in ("epochs", "steps") if given.get(name) is not None]
         if not lengths:
             return False
-        usual = self.build(**self.fixed, **{name: given[name] for name in self.defaults}).settings
-        return any(recipe.settings[name] < usual[name] for name in lengths)
+        here: Mapping[str, Any] = recipe.settings
+        usual: Mapping[str, Any] = self.build(**self.fixed, **{name: given[name] for name in self.defaults}).settings
+        return any(here[name] < usual[name] for name in lengths)
 
     @property
     def rows(self) -> tuple[str, ...]:
