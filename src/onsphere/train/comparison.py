@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import json
 import math
 import os
 import platform
@@ -22,14 +21,14 @@ from torch import nn
 
 from onsphere.data import Data, Files, Images
 from onsphere.train.batches import load, steps_per_epoch, total_steps
-from onsphere.train.checkpoint import CheckpointError
+from onsphere.train.continuing import continued, identity, summary, training, with_training
 from onsphere.train.cost import measure_rows
 from onsphere.train.files import slug
 from onsphere.train.interruption import StopRequest
 from onsphere.train.keeping import Keep, Keeper, check_checkpoints, check_fresh, claimed
 from onsphere.train.loop import Training
 from onsphere.train.recipe import Progress, Recipe
-from onsphere.train.result import Cost, Result, Row, SeedResult, git_commit, machine, plain, version
+from onsphere.train.result import Cost, Result, Row, git_commit, machine, version
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -264,15 +263,15 @@ def _run(
             torch=torch.__version__,
             machine=machine(fabric.device, fabric.world_size),
             precision=precision,
-            data=_summary(source),
-            rows=tuple(Row(recipe.row, recipe.settings, recipe.paper, None, (), _training(recipe)) for recipe in rows),
+            data=summary(source),
+            rows=tuple(Row(recipe.row, recipe.settings, recipe.paper, None, (), training(recipe)) for recipe in rows),
         )
         written = None
         if resume and path is not None and path.exists():
-            result, written = _continued(path, result, seeds), path
+            result, written = continued(path, result, seeds), path
         before = result.seconds
         if folder is not None:
-            check_checkpoints(folder, [_identity(recipe, seed, source, precision) for recipe in rows for seed in seeds])
+            check_checkpoints(folder, [identity(recipe, seed, source, precision) for recipe in rows for seed in seeds])
         try:
             data = load(source, fabric.device)
             if measure and result.rows[0].cost is None:
@@ -287,14 +286,14 @@ def _run(
                     fabric,
                     folder,
                     keep,
-                    _identity(recipe, seed, source, precision),
+                    identity(recipe, seed, source, precision),
                     steps_per_epoch(recipe, data),
                     steps[j],
                 )
                 if seed not in {done.seed for done in result.rows[j].seeds}:
                     at = replace(at, row=recipe.row, row_index=j, seed=seed, seed_index=i)
                     outcome = Training(fabric, recipe, data, seed, keeper, stop, progress, at).run()
-                    result = _with(result, j, outcome, seeds, before + time.perf_counter() - clock)
+                    result = with_training(result, j, outcome, seeds, before + time.perf_counter() - clock)
                     if path is not None and fabric.is_global_zero:
                         result.write(path)
                         written = path
@@ -306,53 +305,6 @@ def _run(
         finally:
             stop.training = False
         return result
-
-
-def _with(result: Result, row: int, outcome: SeedResult, seeds: Sequence[int], seconds: float) -> Result:
-    """A result with one more training."""
-    rows = list(result.rows)
-    rows[row] = replace(rows[row], seeds=(*rows[row].seeds, outcome))
-    complete = all({done.seed for done in row.seeds} >= set(seeds) for row in rows)
-    return replace(result, rows=tuple(rows), complete=complete, seconds=seconds)
-
-
-def _continued(path: Path, fresh: Result, seeds: Sequence[int]) -> Result:
-    """The result in a file, once it is clear that it is of the same run."""
-    try:
-        old = Result.from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} is damaged or is no result: {error}") from error
-    for name in ("name", "precision", "data"):
-        there, here = plain(getattr(old, name)), plain(getattr(fresh, name))
-        if there != here:
-            raise CheckpointError(f"{path} is of another run: {name} is {there!r} there and {here!r} here")
-    there, here = [row.row for row in old.rows], [row.row for row in fresh.rows]
-    if there != here:
-        raise CheckpointError(f"{path} is of another run: its rows are {there}, and here {here}")
-    for row, new in zip(old.rows, fresh.rows, strict=True):
-        # Files of older versions do not say how the rows were trained.
-        a, b = (plain({**(each.training if row.training else {}), **each.settings}) for each in (row, new))
-        for name in sorted({*a, *b}):
-            if a.get(name) != b.get(name):
-                differing = f"{name} of row {row.row!r} is {a.get(name)!r} there and {b.get(name)!r} here"
-                raise CheckpointError(f"{path} is of another run: {differing}")
-    more = sorted({done.seed for row in old.rows for done in row.seeds} - set(seeds))
-    if more:
-        raise CheckpointError(f"{path} has results of the seeds {more} too: expected seeds={list(seeds)} to have them")
-    complete = all({done.seed for done in row.seeds} >= set(seeds) for row in old.rows)
-    return replace(old, complete=complete)
-
-
-def _training(recipe: Recipe) -> dict[str, Any]:
-    """The numbers that a recipe is trained by, whatever settings it was made with."""
-    names = ("epochs", "batch_size", "max_steps", "schedule_every", "clip", "ema")
-    return {name: getattr(recipe, name) for name in names}
-
-
-def _identity(recipe: Recipe, seed: int, source: Data, precision: str) -> dict[str, Any]:
-    """What two trainings must have in common for one to continue the other."""
-    made = {"name": recipe.name, "row": recipe.row, "settings": recipe.settings, **_training(recipe)}
-    return {**made, "seed": seed, "precision": precision, "data": _summary(source), "torch": torch.__version__}
 
 
 def _rows(recipes: Recipe | Sequence[Recipe]) -> tuple[Recipe, ...]:
@@ -376,7 +328,7 @@ def _common_data(rows: Sequence[Recipe], fabric: Fabric) -> Data:
         other = data if recipe.data is rows[0].data else recipe.data()
         if other is not data and not _same(other, data):
             raise ValueError(
-                f"row {recipe.row!r} has other data ({_summary(other)}) than row {rows[0].row!r} ({_summary(data)}): "
+                f"row {recipe.row!r} has other data ({summary(other)}) than row {rows[0].row!r} ({summary(data)}): "
                 "a comparison needs the same for all rows"
             )
         smallest = len(data.train) // math.ceil(len(data.train) / recipe.batch_size)
@@ -397,10 +349,6 @@ def _same_images(a: Images | Files, b: Images | Files) -> bool:
         return torch.equal(a.labels, b.labels) and torch.equal(a.images, b.images)
     # Two readings of a folder too big for memory: their labels and sizes, for pixels are not worth decoding here.
     return a.shape == b.shape and torch.equal(a.labels, b.labels)
-
-
-def _summary(data: Data) -> dict[str, Any]:
-    return {"name": data.name, "train": len(data.train), "test": len(data.test), "classes": data.num_classes}
 
 
 def _fabric(accelerator: str, devices: int | str, precision: Any, strategy: str | Strategy, num_nodes: int) -> Fabric:
