@@ -476,7 +476,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pyt
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         with pytest.raises(
-            OSError, match=r"cannot write .*none-123\.csv: No space left on device; what was there before"
+            OSError, match=r"cannot write .*none-123\.pt: No space left on device; what was there before"
         ):
             quick(recipe(), tmp_path, resume=True, checkpoint_seconds=0.0)
     assert contents(tmp_path) == before

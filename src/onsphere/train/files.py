@@ -10,12 +10,14 @@ from pathlib import Path
 __all__ = ["replace_file", "slug"]
 
 
-def replace_file(path: Path, content: bytes | memoryview) -> None:
+def replace_file(path: Path, content: bytes | memoryview, *, lasting: bool = True) -> None:
     """Write a file under another name, then move it over the old one, which stays as it is if anything fails.
 
     Args:
         path: of the file; its folder is made if need be.
         content: all of it.
+        lasting: wait until the disk has it, which takes milliseconds; else a machine that loses power may have moved a
+            file without content.
 
     Raises:
         OSError: if the disk is full, the folder read-only, and the like; the message names the file.
@@ -27,7 +29,8 @@ def replace_file(path: Path, content: bytes | memoryview) -> None:
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())  # else a machine that loses power may have moved a file without content
+            if lasting:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException as error:
         with contextlib.suppress(OSError):

@@ -45,7 +45,8 @@ class Log:
             writer = csv.DictWriter(text, columns, lineterminator="\n")
             writer.writeheader()
             writer.writerows(lines)
-            replace_file(self.base.with_name(f"{self.base.name}.csv"), text.getvalue().encode())
+            # Not worth waiting for the disk: resuming writes it anew.
+            replace_file(self.base.with_name(f"{self.base.name}.csv"), text.getvalue().encode(), lasting=False)
         if "tensorboard" in self.kinds:
             new = lines[-1:] if self.events is not None else lines
             self.events = self.events or self._fresh_events()
