@@ -22,6 +22,8 @@ from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
 
+from launching import TORCHRUN, launched
+
 pytest.importorskip("lightning")
 from safetensors.torch import load_file
 
@@ -276,18 +278,7 @@ def test_two_processes_stop_together_and_go_on(tmp_path: Path, strategy: str) ->
     folder = tmp_path / "run"
     for what in ("stop", "go on"):
         arguments = [str(script), str(folder), str(Path(__file__).parent), what, strategy]
-        for _ in range(2):  # torch's launcher does not always bring two processes up
-            done = subprocess.run(
-                [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *arguments],
-                env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
-                capture_output=True,
-                text=True,
-                timeout=100,
-                check=False,
-            )
-            if done.returncode == 0:
-                break
-        assert done.returncode == 0, done.stderr
+        launched(*TORCHRUN, *arguments)
         assert (folder / "checkpoints" / "none-123.pt").exists() == (what == "stop")
     undisturbed = quick(recipe(epochs=16), tmp_path / "one")
     two = json.loads((folder / "result.json").read_text())

@@ -7,7 +7,6 @@ import json
 import math
 import os
 import runpy
-import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterable
@@ -19,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
+
+from launching import TORCHRUN, launched
 
 pytest.importorskip("lightning")
 
@@ -382,20 +383,8 @@ SCRIPT = textwrap.dedent(
 
 def outcome_of(folder: Path, name: str, *command: str) -> tuple[dict[str, Any], str]:
     devices = {"torchrun": ("auto", "auto"), "fsdp": ("auto", "fsdp"), "ddp": ("2", "ddp")}[name]
-    # A second try where torch's launcher did not bring two processes up; wrong numbers never get one.
-    for _ in range(2):
-        done = subprocess.run(
-            [sys.executable, *command, str(folder / "script.py"), str(folder / name), *devices],
-            env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
-        )
-        if done.returncode == 0:
-            break
-    assert done.returncode == 0, done.stderr
-    return json.loads((folder / name / "result.json").read_text()), done.stdout
+    output = launched(*command, str(folder / "script.py"), str(folder / name), *devices)
+    return json.loads((folder / name / "result.json").read_text()), output
 
 
 def test_two_processes_give_the_curve_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -405,8 +394,7 @@ def test_two_processes_give_the_curve_of_one(tmp_path: Path, monkeypatch: pytest
     runpy.run_path(str(script), run_name="__main__")
     one = json.loads((tmp_path / "one" / "result.json").read_text())
 
-    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
-    for name, command in (("torchrun", torchrun), ("fsdp", torchrun), ("ddp", ())):
+    for name, command in (("torchrun", TORCHRUN), ("fsdp", TORCHRUN), ("ddp", ())):
         two, output = outcome_of(tmp_path, name, *command)
         assert (one["machine"]["processes"], two["machine"]["processes"]) == (1, 2)
         assert output.count("done True") == 2

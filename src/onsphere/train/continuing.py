@@ -13,15 +13,14 @@ import torch
 from onsphere.data import Data
 from onsphere.train.checkpoint import CheckpointError
 from onsphere.train.recipe import Recipe
-from onsphere.train.result import Result, SeedResult, plain
+from onsphere.train.result import Result, Row, SeedResult, plain
 
 
 def with_training(result: Result, row: int, outcome: SeedResult, seeds: Sequence[int], seconds: float) -> Result:
     """A result with one more training."""
     rows = list(result.rows)
     rows[row] = replace(rows[row], seeds=(*rows[row].seeds, outcome))
-    complete = all({done.seed for done in row.seeds} >= set(seeds) for row in rows)
-    return replace(result, rows=tuple(rows), complete=complete, seconds=seconds)
+    return replace(result, rows=tuple(rows), complete=_complete(rows, seeds), seconds=seconds)
 
 
 def continued(path: Path, fresh: Result, seeds: Sequence[int]) -> Result:
@@ -47,8 +46,11 @@ def continued(path: Path, fresh: Result, seeds: Sequence[int]) -> Result:
     more = sorted({done.seed for row in old.rows for done in row.seeds} - set(seeds))
     if more:
         raise CheckpointError(f"{path} has results of the seeds {more} too: expected seeds={list(seeds)} to have them")
-    complete = all({done.seed for done in row.seeds} >= set(seeds) for row in old.rows)
-    return replace(old, complete=complete)
+    return replace(old, complete=_complete(old.rows, seeds))
+
+
+def _complete(rows: Sequence[Row], seeds: Sequence[int]) -> bool:
+    return all({done.seed for done in row.seeds} >= set(seeds) for row in rows)
 
 
 def training(recipe: Recipe) -> dict[str, Any]:
