@@ -1,0 +1,1 @@
+"""Points on a sphere: spherical codes, the Tammes problem and minimal energies."""
