@@ -1,0 +1,193 @@
+r"""A proof of the minimum angle of a code: a float64 number that the exact angle of the coordinates is not below.
+
+The directions are those of the rational vectors that the float64 coordinates are, so the length of a row, rounded or
+not, does not matter. For two rows scaled to integer vectors x and y, with S = <x, y> and the Gram determinant
+G = |x|^2 |y|^2 - <x, y>^2,
+
+.. math:: \cos\theta = \frac{S}{|x| |y|}, \qquad \sin\theta = \frac{\sqrt G}{|x| |y|},
+
+and S, G and |x|^2 |y|^2 are integers, computed without error.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from operator import mul
+
+import numpy as np
+
+from onsphere.codes.pairs import Index, Points, angles, candidates, unit_rows
+
+# Bits that the bounds of sines, cosines and roots have beyond the 53 of the angle.
+_EXTRA_BITS = 128
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Integers of a pair of rows: S = <x, y> and P = |x|^2 |y|^2."""
+
+    scalar: int
+    squares: int
+
+    def closer_than(self, other: _Pair) -> bool:
+        """Whether its cosine is the larger one, by the integers sign(S) S^2 over P: no rounding."""
+        mine, theirs = self.scalar * abs(self.scalar), other.scalar * abs(other.scalar)
+        return mine * other.squares > theirs * self.squares
+
+
+def certify(points: Points) -> float:
+    r"""The largest float64 that is proved to be at most the minimum angle of the points' directions, radians.
+
+    What is proved, for the coordinates as exact rational numbers:
+
+    1. Which pair is closest. Float64 cosines or a k-d tree give candidates, float64 angles thin them out, each with a
+       bound of its rounding, so that the closest pair is among those that are left
+       (:func:`onsphere.codes.pairs.candidates`). Those are compared in integers, without rounding.
+    2. That the number t that is returned is at most its angle theta. Both lie in [0, pi], so that
+       ``sin(theta - t) >= 0`` is the same as
+
+       .. math:: \sqrt G \cos t \ge S \sin t,
+
+       which is decided with bounds of the three irrational numbers: an integer square root, and partial sums of the
+       series of sine and cosine in rational numbers, which are alternately above and below the sum for every t >= 0.
+       The criterion is as sharp near 0 and pi as elsewhere, where an arccosine is not.
+
+    The next larger float64 fails the test, so the result is within one unit in the last place of theta.
+
+    Args:
+        points: (n, d), n >= 2; the length of every row within 1e-6 of 1.
+
+    Returns:
+        Radians; 0.0 exactly if two rows have the same direction; for an antipodal pair float64's pi, which is below pi.
+
+    Raises:
+        ValueError: another shape, a value that is not finite, or a row that is not of unit length.
+
+    Example:
+        >>> certify(np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]]))  # the largest float64 below pi/2
+        1.5707963267948966
+    """
+    points = np.asarray(points, dtype=np.float64)
+    closest = _closest(points, unit_rows(points))
+    return _angle_below(closest)
+
+
+def _closest(points: Points, units: Points) -> _Pair:
+    integers = _Integers(points)
+    slack = _angle_error(points.shape[1]) * 2
+    smallest = math.inf
+    best: _Pair | None = None
+    for pairs in candidates(units):
+        theta = angles(units, pairs)
+        smallest = min(smallest, float(theta.min()))
+        best = integers.closest(pairs[theta <= smallest + slack], best)
+        if best.scalar > 0 and best.scalar**2 == best.squares:
+            break  # the same direction twice: nothing is closer
+    assert best is not None  # two points make a pair
+    return best
+
+
+def _angle_error(d: int) -> float:
+    """How far a computed angle can be from that of the exact directions, radians.
+
+    With u = 2^-53: a computed unit row is within (d/2 + 3) u of its direction, a computed chord within 4 times that of
+    the exact one, and so is the length of the sum; the angle changes by at most as much as either; four units in the
+    last place for arctan2 are 16 u. Together (4 d + 40) u, here doubled.
+    """
+    return (4 * d + 40) * 2.0**-52
+
+
+class _Integers:
+    """Rows of a code as integer vectors of the same directions, made when they are asked for."""
+
+    def __init__(self, points: Points) -> None:
+        self._points = points
+        self._rows: dict[int, tuple[list[int], int]] = {}
+
+    def row(self, index: int) -> tuple[list[int], int]:
+        """The row times the smallest power of two that makes its significands integers, and its squared length."""
+        known = self._rows.get(index)
+        if known is None:
+            significand, exponent = np.frexp(self._points[index])
+            whole = np.ldexp(significand, 53).astype(np.int64).tolist()
+            lowest = int(exponent[significand != 0].min())
+            vector = [m << (e - lowest) if m else 0 for m, e in zip(whole, exponent.tolist(), strict=True)]
+            known = self._rows[index] = vector, sum(map(mul, vector, vector))
+        return known
+
+    def closest(self, pairs: Index, best: _Pair | None) -> _Pair:
+        """The closest of ``best`` and the pairs."""
+        for i, j in pairs.tolist():
+            (x, x_squared), (y, y_squared) = self.row(i), self.row(j)
+            pair = _Pair(sum(map(mul, x, y)), x_squared * y_squared)
+            if best is None or pair.closer_than(best):
+                best = pair
+        assert best is not None
+        return best
+
+
+def _angle_below(pair: _Pair) -> float:
+    """The largest float64 that is proved to be at most the angle of the pair."""
+    determinant = pair.squares - pair.scalar**2
+    if determinant == 0:
+        return 0.0 if pair.scalar > 0 else math.pi
+    root, bits = _root(determinant)
+    length = math.isqrt(pair.squares)
+    # Division of Python's integers is rounded correctly whatever their size, so this is off by a few units at most.
+    angle = min(math.atan2(root / (length << bits), pair.scalar / length), math.pi)
+    while angle > 0 and not _at_most(angle, pair):
+        angle = math.nextafter(angle, 0.0)
+    while angle < math.pi and _at_most(above := math.nextafter(angle, math.inf), pair):
+        angle = above
+    return angle
+
+
+def _at_most(t: float, pair: _Pair) -> bool:
+    """Whether t in [0, pi] is proved to be at most the pair's angle: sqrt(G) cos t >= S sin t."""
+    root, bits = _root(pair.squares - pair.scalar**2)
+    sine_below, sine_above = _bounds(_sine_terms(Fraction(t)))
+    cosine_below, _ = _bounds(_cosine_terms(Fraction(t)))
+    left = (root if cosine_below >= 0 else root + 1) * cosine_below
+    right = pair.scalar * (sine_above if pair.scalar >= 0 else sine_below)
+    return left >= right * (1 << bits)
+
+
+def _root(square: int) -> tuple[int, int]:
+    """(r, b) with r <= 2^b sqrt(square) < r + 1, and r of at least ``53 + _EXTRA_BITS`` bits."""
+    bits = max(0, 53 + _EXTRA_BITS - square.bit_length() // 2)
+    return math.isqrt(square << 2 * bits), bits
+
+
+def _sine_terms(t: Fraction) -> Iterable[Fraction]:
+    return _terms(t, t, 1)
+
+
+def _cosine_terms(t: Fraction) -> Iterable[Fraction]:
+    return _terms(Fraction(1), t, 0)
+
+
+def _terms(first: Fraction, t: Fraction, power: int) -> Iterable[Fraction]:
+    """The terms of a series without their signs, each t^2 / ((k + 1) (k + 2)) times the one before."""
+    term = first
+    while True:
+        yield term
+        term = term * t * t / ((power + 1) * (power + 2))
+        power += 2
+
+
+def _bounds(terms: Iterable[Fraction]) -> tuple[Fraction, Fraction]:
+    """Bounds of an alternating series, sine or cosine of t >= 0: two partial sums that differ by its smallest term.
+
+    That they are bounds, from the first term on and for every t >= 0, follows by integrating cos t <= 1 repeatedly.
+    """
+    total, sign, first = Fraction(0), 1, None
+    for term in terms:
+        first = term if first is None else first
+        before, total = total, total + sign * term
+        sign = -sign
+        if total != before and term * (1 << 53 + _EXTRA_BITS) < first:
+            return min(before, total), max(before, total)
+    raise AssertionError("a series has no end")
