@@ -1,6 +1,6 @@
 """Deep learning on the hypersphere: everything here is a function of the angles between directions."""
 
-from onsphere import diagnostics, functional, integrations, sphere, where
+from onsphere import codes, diagnostics, functional, integrations, sphere, where
 from onsphere.diversity import (
     MHE,
     MMA,
@@ -34,6 +34,7 @@ __all__ = [
     "SphereConv2d",
     "SphereLinear",
     "attach",
+    "codes",
     "diagnostics",
     "functional",
     "integrations",
