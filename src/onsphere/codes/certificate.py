@@ -37,6 +37,11 @@ class _Pair:
         mine, theirs = self.scalar * abs(self.scalar), other.scalar * abs(other.scalar)
         return mine * other.squares > theirs * self.squares
 
+    @property
+    def same_direction(self) -> bool:
+        """Whether the angle is 0 exactly: no pair is closer."""
+        return self.scalar > 0 and self.scalar**2 == self.squares
+
 
 def certify(points: Points) -> float:
     r"""The largest float64 that is proved to be at most the minimum angle of the points' directions, radians.
@@ -84,8 +89,8 @@ def _closest(points: Points, units: Points) -> _Pair:
         theta = angles(units, pairs)
         smallest = min(smallest, float(theta.min()))
         best = integers.closest(pairs[theta <= smallest + slack], best)
-        if best.scalar > 0 and best.scalar**2 == best.squares:
-            break  # the same direction twice: nothing is closer
+        if best.same_direction:
+            break
     assert best is not None  # two points make a pair
     return best
 
@@ -125,6 +130,8 @@ class _Integers:
             pair = _Pair(sum(map(mul, x, y)), x_squared * y_squared)
             if best is None or pair.closer_than(best):
                 best = pair
+                if best.same_direction:
+                    break
         assert best is not None
         return best
 

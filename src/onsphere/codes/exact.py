@@ -11,6 +11,9 @@ Points = NDArray[np.float64]
 def polygon(n: int) -> Points:
     """The n corners of the regular polygon, the optimal code of the plane; minimum angle 2 pi / n.
 
+    Raises:
+        ValueError: n is below 2.
+
     Example:
         >>> polygon(4).round(3)
         array([[ 1.,  0.],
@@ -18,6 +21,8 @@ def polygon(n: int) -> Points:
                [-1.,  0.],
                [ 0., -1.]])
     """
+    if n < 2:
+        raise ValueError(f"a polygon of points needs n >= 2, got n={n}")
     angle = 2 * np.pi * np.arange(n) / n
     points = np.stack([np.cos(angle), np.sin(angle)], 1)
     points[np.abs(points) < 1e-15] = 0.0
