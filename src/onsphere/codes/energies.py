@@ -1,4 +1,4 @@
-"""Configurations of least energy: the Thomson problem (s = 1), Whyte's (s = 0), any Riesz energy, weighted, half space."""
+"""Configurations of least energy: Thomson (s = 1), Whyte (s = 0), any Riesz energy, weighted, in half space."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def minimise_energy(
 
     Random starts, each followed by L-BFGS on w with x = w/||w||, take 40 % of the budget; hops from the best (points
     moved into holes, a cap or all points shaken) take the rest. Each new best is polished by Newton steps with the
-    exact Hessian on the spheres where n (d - 1) <= 1000. For s > 16 a start goes through s = 8, 32, ... first. Simplex
+    exact Hessian on the spheres where n (d - 1) <= 3000. For s > 16 a start goes through s = 8, 32, ... first. Simplex
     (n <= d + 1), polygon (d = 2) and, in half space, orthonormal set (n <= d) are known to be best for every s and are
     returned at once, unless weights or a start are given.
 
@@ -106,8 +106,9 @@ def minimise_energy(
         restarts: end after this many starts, the given one included, without hops: within the budget the result is
             then the same, bit for bit, for the same seed.
         seed: of the starts and hops.
-        start: (n, d), a configuration to begin with; its rows are normalised.
-        progress: called between local searches.
+        start: (n, d), a configuration to begin with, one direction a row. Noise of 1e-6 is added to it: points may
+            coincide, and a saddle is left.
+        progress: called about ten times a second, and at the end.
 
     Returns:
         The lowest :class:`Minimum` found. Ctrl-C gives the one found so far, with ``complete=False``.
@@ -131,6 +132,7 @@ def minimise_energy(
             search.keep(*known)
         else:
             search.run(given)
+        search.report_end()
     except KeyboardInterrupt:
         complete = False
         search.keep_unfinished()
@@ -163,9 +165,12 @@ def _directions(points: ArrayLike, shape: tuple[int, int] | None = None) -> Poin
         raise ValueError(f"points must be finite, got {x[row, column]} in row {row}, column {column}")
     longest = np.abs(x).max(1, keepdims=True)
     if not longest.all():
-        raise ValueError(f"a point of length 0 has no direction: row {int(np.argmin(longest))} is {x[np.argmin(longest)]}")
+        raise ValueError(
+            f"a point of length 0 has no direction: row {int(np.argmin(longest))} is {x[np.argmin(longest)]}"
+        )
     x = x / longest
-    return x / np.linalg.norm(x, axis=1, keepdims=True)
+    unit: Points = x / np.linalg.norm(x, axis=1, keepdims=True)
+    return unit
 
 
 def _closed_form(n: int, d: int, half_space: bool) -> tuple[Points, str] | None:

@@ -13,8 +13,9 @@ from onsphere.codes.code import Improvement, Progress
 from onsphere.codes.potential import Potential
 
 Points = NDArray[np.float64]
-# Unknowns n (d - 1) up to which the exact Hessian is formed: its eigenvectors take a third of a second there.
-_NEWTON = 1000
+# Unknowns n (d - 1) up to which Newton steps come from the eigenvectors of the Hessian (a third of a second there), and
+# up to which the Hessian is formed at all (72 MB there, several times) for steps by MINRES.
+_EIGENVECTORS, _HESSIAN = 1000, 3000
 # L-BFGS ends this close above a minimum (in F); what is not above the best by more is polished and compared again.
 _NEAR = 1e-8
 # Polished values of F that differ by less are the same minimum: a thousand times their rounding.
@@ -61,7 +62,8 @@ class Search:
         """Starts, then hops: until the time is over, or the starts asked for are done, or enough starts agree."""
         while self._starts_go_on():
             if given is not None and self._started == 0:
-                x, origin = _parted(self.potential, given, self._random), "given start"
+                # The noise parts points that coincide and leaves a saddle; no force would.
+                x, origin = _unit(given + 1e-6 * self._random.standard_normal(given.shape)), "given start"
             else:
                 x, origin = _unit(self._random.standard_normal((self.n, self.d))), "random start"
             before = self.value
@@ -81,6 +83,11 @@ class Search:
             seconds = time.monotonic() - self._began
             self.history.append(Improvement(seconds, self.potential.energy(value, self.n), origin))
         return value
+
+    def report_end(self) -> None:
+        """The last word to ``progress``."""
+        if self._progress is not None:
+            self._progress(Progress(1.0, self.potential.energy(self.value, self.n), "done"))
 
     def keep_unfinished(self) -> None:
         """After a Ctrl-C: the descent that was broken off may already be the best, or all there is."""
@@ -115,9 +122,10 @@ class Search:
         for s in _ladder(self.potential.s):
             x = self._lbfgs(Potential(s, self.potential.beta, self.potential.half_space), x, origin)
         value = self.potential.evaluate(x)[0]
-        if value < self.value + _NEAR:
-            if self.n * (self.d - 1) <= _NEWTON and not self._late(1.0):
-                x = newton(self.potential, x)
+        # What the end of the time broke off is no minimum: it counts only where there is nothing else.
+        if value < self.value + _NEAR and not (self._late(1.0) and len(self.best)):
+            if self.n * (self.d - 1) <= _HESSIAN:
+                x = newton(self.potential, x, lambda: self._late(1.0))
             value = self.keep(x, origin)
         self._unfinished = None
         return x, value
@@ -188,30 +196,23 @@ class Search:
         return x
 
 
-def newton(potential: Potential, x: Points, steps: int = 30) -> Points:
-    """Newton steps on the spheres until the gradient is rounding.
-
-    Steps divide by the absolute eigenvalues of the exact Hessian, so that a saddle is left and not approached, and skip
-    the directions without curvature: the rotations of the whole, along which there is no gradient either.
-    """
+def newton(potential: Potential, x: Points, stop: Callable[[], bool] = lambda: False) -> Points:
+    """Newton steps on the spheres until the gradient is rounding, 30 at most, or until ``stop()``."""
     value, gradient = potential.evaluate(x)
     slope = float(np.linalg.norm(gradient))
-    for _ in range(steps):
+    for _ in range(30):
+        if stop() or slope == 0:
+            break
         hessian, local, bases = potential.hessian(x)
-        curvature, directions = np.linalg.eigh(hessian)
-        size = np.abs(curvature)
-        bends = size > 1e-9 * size.max()
-        along = directions[:, bends]
-        flat = -along @ ((along.T @ local) / size[bends])
-        step = np.einsum("ika,ia->ik", bases, flat.reshape(len(x), -1))
-        # Half the way to the neighbours at most: beyond it the quadratic model means nothing.
+        step = np.einsum("ika,ia->ik", bases, _newton_step(hessian, local).reshape(len(x), -1))
+        # Half the mean distance at most, less for a hard potential: beyond it the quadratic model means nothing.
         reach = 0.5 * math.exp(-max(value, -1.0)) / max(potential.s, 1.0)
         step *= min(1.0, reach / max(float(np.linalg.norm(step, axis=1).max()), 1e-300))
         for _ in range(10):
             trial = _unit(x + step)
-            trial_value, trial_gradient = potential.evaluate(trial)
-            trial_slope = float(np.linalg.norm(trial_gradient))
-            # Near the minimum F no longer changes in its digits, and only the gradient tells.
+            trial_value, gradient = potential.evaluate(trial)
+            trial_slope = float(np.linalg.norm(gradient))
+            # Near the minimum the digits of F no longer change, and only the gradient tells.
             if trial_value < value - 1e-13 or (trial_value < value + 1e-14 and trial_slope < slope):
                 break
             step *= 0.5
@@ -219,19 +220,32 @@ def newton(potential: Potential, x: Points, steps: int = 30) -> Points:
             break
         settled = trial_slope > 0.5 * slope and trial_value > value - 1e-13
         x, value, slope = trial, trial_value, trial_slope
-        if settled or slope == 0:
+        if settled:
             break
     return x
+
+
+def _newton_step(hessian: Points, gradient: Points) -> Points:
+    """-|H|^-1 g, without the directions of no curvature: the rotations of the whole, along which g is zero too.
+
+    The absolute eigenvalues make a saddle a place to leave, not to approach. MINRES knows no eigenvalues, but finds the
+    same step where none is negative.
+    """
+    if len(gradient) > _EIGENVECTORS:
+        from scipy.sparse.linalg import minres  # takes long to import
+
+        step: Points = minres(hessian, -gradient, maxiter=500)[0]  # five digits: each step gains them
+        return step
+    curvature, directions = np.linalg.eigh(hessian)
+    size = np.abs(curvature)
+    bends = size > 1e-9 * size.max()
+    along = directions[:, bends]
+    return -along @ ((along.T @ gradient) / size[bends])
 
 
 def _ladder(s: float) -> list[float]:
     """Powers on the way to s: from a random start a hard potential ends in poor minima, and slowly."""
     return [*(rung for rung in (8.0, 32.0, 128.0, 512.0, 2048.0) if 2 * rung <= s), s]
-
-
-def _parted(potential: Potential, x: Points, random: np.random.Generator) -> Points:
-    """x, with a little noise where points coincide: no force could part them."""
-    return x if potential.evaluate(x)[0] < math.inf else _unit(x + 1e-6 * random.standard_normal(x.shape))
 
 
 def _unit(x: Points) -> Points:
