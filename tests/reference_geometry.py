@@ -33,14 +33,14 @@ def covering_radius(points: Points, samples: int, generator: np.random.Generator
     values = from_nearest(places)
     best, value = places[values.argmax()], float(values.max())
     step = 0.3
-    while step > 1e-7:
-        places = best + step * generator.standard_normal((200, d))
+    while step > 1e-6:
+        places = best + step * generator.standard_normal((400, d))
         places /= np.linalg.norm(places, axis=1, keepdims=True)
         values = from_nearest(places)
         if values.max() > value:
             best, value = places[values.argmax()], float(values.max())
         else:
-            step *= 0.6
+            step *= 0.8
     return value
 
 

@@ -340,7 +340,7 @@ def _integral(s: float, sphere: int) -> float:
         log_gammas = math.lgamma((sphere + 1) / 2) + math.lgamma((sphere - s) / 2) - math.lgamma(sphere - s / 2)
         return math.exp((sphere - s - 1) * math.log(2) + log_gammas) / math.sqrt(math.pi)
     gammas = math.gamma((sphere + 1) / 2) * float(special.gamma((sphere - s) / 2) * special.rgamma(sphere - s / 2))
-    return 2.0 ** (sphere - s - 1) * gammas / math.sqrt(math.pi)
+    return math.pow(2, sphere - s - 1) * gammas / math.sqrt(math.pi)
 
 
 def _local(n: int, s: float, sphere: int) -> float:
@@ -360,9 +360,9 @@ def _dirichlet_l(t: float) -> float:
     from scipy import integrate, special
 
     if t > 2:
-        # Hurwitz's zeta function without its first term, which would overflow at large t once it is multiplied out.
+        # Hurwitz's zeta function from its second term on: the first is 3^t, which overflows at large t.
         rest = float(special.zeta(t, 4 / 3) - special.zeta(t, 5 / 3))
-        return 1 - 2.0**-t + 3.0**-t * rest
+        return 1 - math.pow(2, -t) + math.pow(3, -t) * rest
     # Integrated by parts once, so that it converges at t = 0, too.
     value: float = integrate.quad(
         lambda x: x**t * 2 * math.sinh(x) / (1 + 2 * math.cosh(x)) ** 2, 0, 60, epsabs=1e-13, epsrel=1e-13, limit=200
