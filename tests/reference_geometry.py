@@ -78,6 +78,18 @@ def mean_hole_power_sum(n: int, d: int, p: float) -> float:
     return 2 * math.comb(n, d) * float(integrand.sum()) * float(step)
 
 
+def leading_hole_power_sum(n: int, d: int, p: float) -> float:
+    """Thesis eqs. F.41 and F.43 in the thesis's letters, its d being d - 1 here."""
+    gamma, sphere = math.gamma, d - 1
+
+    def kappa(k: int) -> float:
+        return gamma((k + 1) / 2) / (k * math.sqrt(math.pi) * gamma(k / 2))
+
+    constant = 2 / (sphere + 1) * kappa(sphere**2) / kappa(sphere) ** sphere
+    powers = gamma(sphere + p / sphere) * gamma(n + 1) / (gamma(sphere) * gamma(n + p / sphere))
+    return constant * kappa(sphere) ** (-p / sphere) * powers
+
+
 def riesz(points: Points, s: float) -> float:
     """Thesis eq. 5.1, summed over i < j."""
     return sum(

@@ -274,6 +274,14 @@ def test_the_leading_term_is_right_to_the_order_that_the_lemma_gives(d: int, p: 
     assert abs(ratio - 1) < 0.01
 
 
+@pytest.mark.parametrize(("n", "d", "p"), [(10, 2, 1.0), (30, 3, 0.0), (30, 3, 2.5), (50, 4, 7.0), (100, 6, 1.0)])
+def test_the_leading_term_is_the_lemmas_formula(n: int, d: int, p: float) -> None:
+    literal = reference.leading_hole_power_sum(n, d, p)
+    assert asymptotics.expected_hole_power_sum(n, d, p) == pytest.approx(literal, rel=1e-12)
+    if p == 0:
+        assert asymptotics.expected_facets(n, d) == pytest.approx(literal, rel=1e-12)
+
+
 def test_the_leading_term_at_large_n_keeps_its_digits() -> None:
     n, p = 10**12, 3.0  # d = 3: B = 2, kappa = 1/4, Gamma(N+1)/Gamma(N+q) = N^(1-q) (1 + q (1-q) / (2 N) ...)
     expected = 2 * 4 ** (p / 2) * math.gamma(2 + p / 2) * n ** (1 - p / 2)
