@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import reference_codes as reference
-from onsphere.codes import pairs
+from onsphere.codes import certificate, pairs
 from onsphere.codes.certificate import certify
 from onsphere.codes.exact import cross_polytope, polygon, simplex
 
@@ -45,16 +45,51 @@ def assert_certified(points: Points) -> None:
     code=st.sampled_from([polygon(7), simplex(5, 4), simplex(3, 6), cross_polytope(8, 5), roots_of_d4()]),
     noise=st.sampled_from([0.0, 1e-17, 1e-16, 1e-15, 1e-12, 1e-8, 1e-3, 0.3]),
     stretch=st.sampled_from([0.0, 1e-16, 1e-12, 9e-7]),
+    few=st.sampled_from([0, 1000]),
     seed=st.integers(0, 999),
 )
 @settings(max_examples=30)
 def test_the_certificate_is_the_largest_float_below_the_truth(
-    code: Points, noise: float, stretch: float, seed: int
+    code: Points, noise: float, stretch: float, few: int, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
     points = rotated(code, seed) + noise * rng.normal(size=code.shape)
     points /= np.linalg.norm(points, axis=1, keepdims=True)
-    assert_certified(points * rng.uniform(1 - stretch, 1 + stretch, size=(len(points), 1)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(certificate, "_FEW", few)  # with and without a choice before the integers
+        assert_certified(points * rng.uniform(1 - stretch, 1 + stretch, size=(len(points), 1)))
+
+
+@pytest.mark.parametrize("points", [simplex(50, 50), cross_polytope(50, 40)])
+def test_a_code_with_a_thousand_contacts_is_certified_by_the_one_that_rounding_made_closest(points: Points) -> None:
+    assert len(pairs.closest_pairs(points, 1e-12)[1]) >= 1000
+    assert_certified(points)
+    assert_certified(rotated(points))
+
+
+def test_cosines_with_more_bits_leave_few_of_many_pairs() -> None:
+    points = rotated(simplex(50, 50))
+    everything = np.stack(np.triu_indices(50, 1), 1)
+    assert len(certificate._sharpened(points, everything)) < 20
+    assert len(certificate._sharpened(cross_polytope(50, 40), everything)) == 1
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_closest_pair_is_among_those_that_cosines_with_more_bits_leave(seed: int) -> None:
+    points = rotated(simplex(20, 30), seed) * np.random.default_rng(seed).uniform(1 - 1e-7, 1 + 1e-7, size=(20, 1))
+    everything = np.stack(np.triu_indices(20, 1), 1)
+    left = certificate._sharpened(points, everything)
+    assert len(left) < 20
+    integers = certificate._Integers(points)
+    assert integers.closest(left, None) == integers.closest(everything, None)
+
+
+@pytest.mark.parametrize(("k", "few"), [(12, 12), (12, 200)])
+def test_scalar_products_of_pairs_are_the_same_with_and_without_a_matrix(k: int, few: int) -> None:
+    x, y = random_code(200, 3, 1), random_code(200, 3, 2)
+    i, j = np.arange(k) % few, np.arange(k)[::-1] * 3 % few
+    expected = [float(np.dot(x[a], y[b])) for a, b in zip(i, j, strict=True)]
+    np.testing.assert_allclose(certificate._scalars(x[:few], y[:few], i, j), expected, rtol=0, atol=1e-15)
 
 
 @given(exponent=st.integers(-323, 0), seed=st.integers(0, 99), opposite=st.booleans())
