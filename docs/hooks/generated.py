@@ -50,10 +50,14 @@ def printed(page: str) -> str:
 
 def results() -> str:
     """A section for every recorded result: its tables, what a reader must know, and its settings."""
-    from onsphere.report import load, markdown
+    from onsphere.report import codes_markdown, load, load_codes, markdown
 
     parts = []
     for file in sorted((ROOT / "results").glob("*.json")):
+        codes = load_codes(file)
+        if codes is not None:
+            parts.append(f"## {file.stem}\n\n{codes_markdown(codes, full=True)}")
+            continue
         result = load(file)
         rows = [row.get("settings") or {} for row in result["rows"]]
         shared = {name: value for name, value in rows[0].items() if all(row.get(name) == value for row in rows)}

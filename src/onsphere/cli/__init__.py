@@ -22,6 +22,7 @@ commands:
   sweep RECIPE       train one row with many coefficients and draw accuracy against them
   recipes [RECIPE]   list the recipes: tables, costs, the papers' numbers and ours; or the rows of one
   inspect FILE       look at every layer of a file of weights or of a model: how correlated its neurons are
+  code               spread points on a sphere: n points in d dimensions as far apart as possible
 
 options:
   -h, --help         show this text; after a command: all its options with their defaults
@@ -34,6 +35,7 @@ examples:
   onsphere train table5-cifar100 --smoke
   onsphere sweep table3-digits --coefficient 0.01..1
   onsphere inspect model.safetensors
+  onsphere code --n 30 --d 3
 """
 
 
@@ -136,6 +138,13 @@ def inspect_model(argv: Sequence[str]) -> int:
     return inspect(argv)
 
 
+def spread_points(argv: Sequence[str]) -> int:
+    """`onsphere code ...`."""
+    from onsphere.cli.code import code
+
+    return code(argv)
+
+
 def _usage(command: str, names: Iterable[str]) -> str:
     text = textwrap.fill(", ".join(names), 100, initial_indent="recipes: ", subsequent_indent=" " * 9,
                          break_on_hyphens=False)  # fmt: skip
@@ -148,4 +157,5 @@ COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "sweep": sweep,
     "recipes": list_recipes,
     "inspect": inspect_model,
+    "code": spread_points,
 }

@@ -8,6 +8,8 @@ Nothing here trains, imports a model or touches a tensor: a report can be made a
     python -m onsphere.report --features runs/mnist mnist.svg     features in the plane
 """
 
+from onsphere.report.code import write_code_page
+from onsphere.report.codes_tables import codes_markdown, load_codes
 from onsphere.report.features import write_features
 from onsphere.report.figures import (
     figure_accuracy,
@@ -28,6 +30,7 @@ __all__ = [
     "Row",
     "Spread",
     "benchmarks_markdown",
+    "codes_markdown",
     "differences",
     "figure_accuracy",
     "figure_angle_curves",
@@ -35,10 +38,12 @@ __all__ = [
     "figure_cosines",
     "figure_curves",
     "load",
+    "load_codes",
     "markdown",
     "notes",
     "summarize",
     "table",
+    "write_code_page",
     "write_features",
     "write_html",
     "write_inspection",

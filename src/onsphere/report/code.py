@@ -36,9 +36,9 @@ def write_code_page(data: Mapping[str, Any], path: str | os.PathLike[str]) -> No
     improvements during the search. About 5 MB, nearly all of it plotly.js.
 
     Args:
-        data: what ``onsphere code --json`` prints, and beside it "pair_angles" with "edges_deg" and "counts"; "holes"
-            with "centres" and "radii_deg" for d = 3; "view" with "points", "hidden" (how far each point lies from the
-            space that is shown) and "words" for any other d. Each may be null.
+        data: what ``onsphere code --json`` prints, and beside it "pair_angles" with "edges_deg" and "counts"; for d = 3
+            "holes" with "centres", "radii_deg" and "sides" (pairs of neighbours); for any other d "view" with "points",
+            "hidden" (how far each point lies from the space that is shown) and "words". The first two may be null.
         path: the file to write; it is replaced in one step, and its folder must exist.
 
     Raises:
@@ -91,8 +91,14 @@ def facts_grid(data: Mapping[str, Any]) -> Grid:
         ("Best known", DASH if known is None else degrees(known["angle_deg"])),
         ("Gap to the best known", gap_words(gap)),
         *([("Energy", energy_words(data["energy"]))] if data["energy"] is not None else []),
-        ("Pairs at the minimum angle", f"{len(data['contacts']):,}"),
-        ("Points that touch no other", f"{len(data['rattlers']):,}"),
+        *(
+            [
+                ("Pairs at the minimum angle", f"{len(data['contacts']):,}"),
+                ("Points that touch no other", f"{len(data['rattlers']):,}"),
+            ]
+            if data["energy"] is None
+            else []
+        ),
         *([("Largest hole, radius", degrees(max(data["holes"]["radii_deg"])))] if data.get("holes") else []),
         ("Objective", objective_words(data)),
         ("Found by", f"{data['origin']}{' (closed form)' if data['exact'] else ''}"),
@@ -160,10 +166,11 @@ def caption(data: Mapping[str, Any]) -> str:
     if n > MANY:
         drawn = f"{min(n, DRAWN):,} of {n:,} points, taken evenly from their order, are drawn" if n > DRAWN else ""
         return " ".join([*said, f"{drawn or 'Only the points are drawn'}: with so many, lines would hide them."])
-    if data["contacts"]:
-        some = f"; {DRAWN:,} of {len(data['contacts']):,} are drawn" if len(data["contacts"]) > DRAWN else ""
-        said.append(f"Lines join the pairs at the minimum angle{some}.")
-    if data["rattlers"]:
+    pairs, name = lines(data)
+    if pairs:
+        some = f"; {DRAWN:,} of {len(pairs):,} are drawn" if len(pairs) > DRAWN else ""
+        said.append(f"Lines join {'the pairs at the minimum angle' if name == 'contacts' else 'neighbours'}{some}.")
+    if data["rattlers"] and name == "contacts":
         said.append("Orange points touch no other and can be moved.")
     if data.get("holes"):
         said.append(
@@ -173,6 +180,13 @@ def caption(data: Mapping[str, Any]) -> str:
     return " ".join([*said, "Drag to turn, scroll to enlarge."])
 
 
+def lines(data: Mapping[str, Any]) -> tuple[Sequence[Sequence[int]], str]:
+    """The pairs that lines join, and their name: at a minimum of an energy no two pairs need have the same angle."""
+    if data["energy"] is None:
+        return data["contacts"], "contacts"
+    return (data.get("holes") or {}).get("sides") or [], "neighbours"
+
+
 def figure_points(data: Mapping[str, Any]) -> go.Figure:
     """The points, their contacts and the holes on a sphere, or their projection."""
     on_sphere = data["d"] == 3
@@ -180,11 +194,13 @@ def figure_points(data: Mapping[str, Any]) -> go.Figure:
     figure = go.Figure()
     _ball(figure, "sphere" if on_sphere else "shadow of the sphere")
     if data["n"] <= MANY:
-        _contacts(figure, points, np.asarray(data["contacts"], int).reshape(-1, 2)[:DRAWN], on_sphere)
+        pairs, name = lines(data)
+        _pairs(figure, points, np.asarray(pairs, int).reshape(-1, 2)[:DRAWN], name, on_sphere)
         if on_sphere and data.get("holes"):
             _holes(figure, np.asarray(data["holes"]["centres"], float), np.asarray(data["holes"]["radii_deg"], float))
     loose = np.zeros(len(points), bool)
-    loose[np.asarray(data["rattlers"], int)] = data["n"] <= MANY
+    if data["energy"] is None and data["n"] <= MANY:
+        loose[np.asarray(data["rattlers"], int)] = True
     shown = np.arange(len(points))[:: math.ceil(len(points) / DRAWN)]
     hidden = None if on_sphere else np.asarray(data["view"]["hidden"], float)
     _points(figure, points, shown[~loose[shown]], "points", POINT, hidden)
@@ -245,18 +261,16 @@ def _points(
     )  # fmt: skip
 
 
-def _contacts(figure: go.Figure, points: Vectors, contacts: NDArray[np.int64], on_sphere: bool) -> None:
-    if not len(contacts):
+def _pairs(figure: go.Figure, points: Vectors, pairs: NDArray[np.int64], name: str, on_sphere: bool) -> None:
+    if not len(pairs):
         return
     if on_sphere:
-        paths = [arc(points[i], points[j]) for i, j in contacts]
-        width = 4.0 if len(contacts) <= 400 else 1.5
+        paths = [arc(points[i], points[j]) for i, j in pairs]
+        width = 4.0 if len(pairs) <= 400 else 1.5
     else:
-        paths = [points[[i, j]] for i, j in contacts]
-        width = 2.0 if len(contacts) <= 400 else 1.0
-    _lines(
-        figure, paths, f"contacts: {len(contacts):,}", CONTACT, width, opacity=1.0 if len(contacts) <= 1500 else 0.35
-    )
+        paths = [points[[i, j]] for i, j in pairs]
+        width = 2.0 if len(pairs) <= 400 else 1.0
+    _lines(figure, paths, f"{name}: {len(pairs):,}", CONTACT, width, opacity=1.0 if len(pairs) <= 1500 else 0.35)
 
 
 def arc(start: Vectors, end: Vectors) -> Vectors:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from onsphere.report.codes_tables import codes_markdown, load_codes
 from onsphere.report.results import load
 from onsphere.report.tables import benchmarks_markdown, markdown
 
@@ -38,8 +39,12 @@ def update(text: str, folder: Path) -> str:
 def _results(folder: Path) -> str:
     parts = []
     for file in sorted(folder.glob("*.json")):
-        result = load(file)
-        parts.append(f"### {result['name']}\n\n{markdown(result)}")
+        codes = load_codes(file)
+        if codes is not None:
+            parts.append(f"### {codes['name']}\n\n{codes_markdown(codes, full=False)}")
+        else:
+            result = load(file)
+            parts.append(f"### {result['name']}\n\n{markdown(result)}")
     return "\n\n".join(parts) or "No result has been recorded yet."
 
 

@@ -174,7 +174,7 @@ def markdown(result: Mapping[str, Any]) -> str:
     >>> print(markdown(result).splitlines()[0])
     | Regularization | Time/batch ratio | Memory ratio | Top-1 % | Top-5 % |
     """
-    drawn = [_pipes(grid) for grid in grids(result, joined=is_narrow(result))]
+    drawn = [pipes(grid) for grid in grids(result, joined=is_narrow(result))]
     titled = [drawn[0], *(f"Minimum angle of every layer (degree):\n\n{grid}" for grid in drawn[1:])]
     source = f"{result['source']}. " if result.get("source") else ""
     titled.append(f"{source}{_escaped(headline(result))}.")
@@ -187,7 +187,8 @@ def is_narrow(result: Mapping[str, Any]) -> bool:
     return len(layers(summarize(result))) <= WIDE
 
 
-def _pipes(grid: Grid) -> str:
+def pipes(grid: Grid) -> str:
+    """A table as Markdown."""
     lines = [[title.replace("\n", " ") for title in grid.head], ["---", *("---:" for _ in grid.head[1:])]]
     for i, cells in enumerate(grid.body):
         lines.append([f"**{_escaped(c)}**" if (i, j) in grid.best else _escaped(c) for j, c in enumerate(cells)])
@@ -226,7 +227,7 @@ def benchmarks_markdown(benchmark: Mapping[str, Any]) -> str:
         f"commit {benchmark['commit']}" if benchmark.get("commit") else "",
         str(benchmark.get("date") or "")[:10],
     ]
-    return f"{_pipes(Grid('', head, body))}\n\n{_escaped('; '.join(part for part in parts if part))}."
+    return f"{pipes(Grid('', head, body))}\n\n{_escaped('; '.join(part for part in parts if part))}."
 
 
 def _significant(value: float | None) -> str:

@@ -1,0 +1,168 @@
+"""`onsphere code`: spread points on a sphere, and the papers' table and figures about it."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from onsphere.cli.mistakes import Mistake, closest
+
+DESCRIPTION = """\
+Spread n points on the unit sphere in d dimensions as far apart as possible (the Tammes problem, spherical codes), or
+minimise an energy of theirs. Shows the minimum angle beside the best known one and a lower bound that is proved for the
+very coordinates that are saved. Ctrl-C ends the search and keeps the best so far."""
+
+EXAMPLES = """\
+examples:
+  onsphere code --n 30 --d 3
+  onsphere code --n 130 --d 4 --budget 600 --save points.csv --html
+  onsphere code --n 12 --d 3 --objective thomson
+  onsphere code --n 30 --d 3 --target best-known --json
+  onsphere code --table --save results/codes_table1.json
+  onsphere code --figure D.1 --save weighted.png"""
+
+OBJECTIVES = ("max_min_angle", "thomson", "whyte", "riesz")
+FIGURES = ("5.1", "D.1", "D.2", "2")
+NO_NAME = Path()  # --html without a file
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise Mistake(f"{message} (all options: {self.prog} --help)")
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="onsphere code",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--n", type=int, metavar="N", help="how many points")
+    parser.add_argument("--d", type=int, metavar="D", help="the dimension of the space that holds the sphere")
+    parser.add_argument(
+        "--budget", type=float, default=60.0, metavar="SECONDS", help="how long to search (default: 60)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="everything random comes from it (default: 0)")
+    parser.add_argument(
+        "--restarts", type=int, metavar="N", help="at most so many starts (default: as the time allows)"
+    )
+    parser.add_argument(
+        "--objective",
+        choices=OBJECTIVES,
+        default="max_min_angle",
+        help="what to optimise: the minimum angle (default), or the energy sum of 1/distance (thomson), of "
+        "-log distance (whyte), or of 1/distance^s (riesz)",
+    )
+    parser.add_argument("--s", type=float, metavar="S", help="the power of --objective riesz")
+    parser.add_argument("--half_space", action="store_true", help="energies: between the points and their negatives")
+    parser.add_argument(
+        "--weights",
+        metavar="B1,B2,...",
+        help="energies: factors of the first points, as in eq. D.10 of the thesis; those of the others are 1",
+    )
+    parser.add_argument(
+        "--target", metavar="best-known|DEGREES", help="stop as soon as the minimum angle is reached, to 1e-8 degrees"
+    )
+    parser.add_argument("--start", type=Path, metavar="FILE", help="points to begin with: .npy, .csv or .xyz")
+    parser.add_argument(
+        "--save",
+        type=Path,
+        action="append",
+        metavar="FILE",
+        help="write the points as .npy, .csv or (d = 3) .xyz; may be repeated. With --table the .json file that keeps "
+        "the runs, with --figure the .svg or .png",
+    )
+    parser.add_argument(
+        "--html",
+        type=Path,
+        nargs="?",
+        const=NO_NAME,
+        metavar="FILE",
+        help="write a page with the sphere to turn, which opens offline (default name: code-N-D.html)",
+    )
+    parser.add_argument("--json", action="store_true", help="print all numbers as JSON, and nothing else")
+    parser.add_argument("--table", action="store_true", help="run Table 1 of the MMA paper again beside the own search")
+    parser.add_argument(
+        "--iterations",
+        type=int,
+        default=10_000,
+        metavar="N",
+        help="--table: steps of SGD (default: 10000, the paper's)",
+    )
+    parser.add_argument(
+        "--patience",
+        type=int,
+        default=300,
+        metavar="N",
+        help="--table: steps without a lower loss after which the learning rate is divided by 5 (default: 300, which "
+        "gives the paper's numbers)",
+    )
+    parser.add_argument(
+        "--rows",
+        nargs="+",
+        metavar="D,N",
+        help="--table: rows to run, such as 3,30 4,130 (default: all of the paper's)",
+    )
+    parser.add_argument(
+        "--figure", choices=FIGURES, help="draw a figure: 5.1, D.1, D.2 of the thesis, 2 of the MMA paper"
+    )
+    return parser
+
+
+def code(argv: Sequence[str]) -> int:
+    """`onsphere code ...`."""
+    parser = _parser()
+    given, unknown = parser.parse_known_args(argv)
+    if unknown:
+        options = [option for action in parser._actions for option in action.option_strings]
+        raise Mistake(f"unknown argument {unknown[0]!r}{closest(unknown[0], options)} (all: {parser.prog} --help)")
+    if given.table and given.figure:
+        raise Mistake("--table and --figure are two commands: give one of them")
+    _check(given, parser)
+    if given.figure:
+        from onsphere.cli.code.figures import figure
+
+        return figure(given)
+    if given.table:
+        from onsphere.cli.code.table import table
+
+        return table(given)
+    from onsphere.cli.code.search import search
+
+    return search(given)
+
+
+# What goes with one of the three jobs only; anything else would be dropped without a word.
+_ONLY = {
+    "search": ("n", "d", "restarts", "objective", "s", "half_space", "weights", "target", "start", "html", "json"),
+    "table": ("iterations", "patience", "rows"),
+}
+_JOBS = {"search": "the search for one code", "table": "--table", "figure": "--figure"}
+
+
+def _check(given: argparse.Namespace, parser: _Parser) -> None:
+    """Refuse what goes with another job, and numbers out of range."""
+    job = "figure" if given.figure else "table" if given.table else "search"
+    for other, names in _ONLY.items():
+        for name in names:
+            if other != job and getattr(given, name) != parser.get_default(name):
+                raise Mistake(f"--{name} belongs to {_JOBS[other]} and does not go with {_JOBS[job]}")
+    if not (given.budget > 0 and math.isfinite(given.budget)):
+        raise Mistake(f"--budget must be a number of seconds above 0, got {given.budget:g}")
+    if given.seed < 0:
+        raise Mistake(f"--seed must be 0 or more, got {given.seed}")
+    for name, least in (("n", 2), ("d", 2), ("restarts", 1), ("iterations", 1), ("patience", 0)):
+        value = getattr(given, name)
+        if value is not None and value < least:
+            raise Mistake(f"--{name} must be at least {least}, got {value}")
+    if job == "search" and (given.n is None or given.d is None):
+        raise Mistake(
+            "how many points in how many dimensions? Give --n and --d, for instance: onsphere code --n 30 --d 3"
+        )
+    if job != "search" and given.save and len(given.save) > 1:
+        raise Mistake(f"--{job} writes one file, got --save {' --save '.join(map(str, given.save))}")
