@@ -18,10 +18,13 @@ def exact_minimum_angle(points: Points) -> mpmath.mpf:
     def scalar(x: list[Fraction], y: list[Fraction]) -> Fraction:
         return sum((a * b for a, b in zip(x, y, strict=True)), Fraction(0))
 
-    def signed_square_of_cosine(x: list[Fraction], y: list[Fraction]) -> Fraction:
-        return scalar(x, y) * abs(scalar(x, y)) / (scalar(x, x) * scalar(y, y))
-
-    largest = max(signed_square_of_cosine(x, y) for x, y in combinations(rows, 2))
+    squares = [scalar(x, x) for x in rows]
+    signed_squares_of_cosines = (
+        cosine * abs(cosine) / (squares[i] * squares[j])
+        for i, j in combinations(range(len(rows)), 2)
+        for cosine in [scalar(rows[i], rows[j])]
+    )
+    largest = max(signed_squares_of_cosines)
     with mpmath.workdps(1500):
         root = mpmath.sqrt(mpmath.mpf(abs(largest.numerator)) / largest.denominator)
         return mpmath.acos(root if largest > 0 else -root)
