@@ -22,6 +22,7 @@ from onsphere.report.inspection import write_inspection
 from onsphere.report.page import write_html
 from onsphere.report.picture import write_picture
 from onsphere.report.results import Difference, Row, Spread, differences, load, notes, summarize
+from onsphere.report.sphere_pictures import write_gradient_norms, write_spheres
 from onsphere.report.sweep import write_sweep
 from onsphere.report.tables import benchmarks_markdown, markdown, table
 
@@ -45,8 +46,10 @@ __all__ = [
     "table",
     "write_code_page",
     "write_features",
+    "write_gradient_norms",
     "write_html",
     "write_inspection",
     "write_picture",
+    "write_spheres",
     "write_sweep",
 ]

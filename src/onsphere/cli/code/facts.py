@@ -59,7 +59,7 @@ def facts(code: Code, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def for_page(code: Code) -> dict[str, Any]:
     """What the page needs besides `facts`: angles of pairs, holes on the sphere, a view of more dimensions."""
-    from onsphere.report.code import MANY
+    from onsphere.report.code_figures import MANY
 
     return {
         "pair_angles": pair_angles(code.points, code.seed),
@@ -124,7 +124,7 @@ def view(points: Points, contacts: NDArray[np.int64]) -> dict[str, Any]:
     shown = points @ basis.T
     hidden = np.linalg.norm(points - shown @ basis, axis=1)
     if hidden.max() > 1e-6:
-        words += " The colour says how far a point lies from that space; points of one place hide each other."
+        words += " The colour says how far a point lies from that space; larger dots are several points in one place."
     return {"points": shown.tolist(), "hidden": hidden.tolist(), "words": words}
 
 

@@ -203,7 +203,7 @@ def _written(path: Path, write: Callable[[], None]) -> None:
 
 def columns(data: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The headings of the row and its cells."""
-    from onsphere.report.code import energy_words, gap_words
+    from onsphere.report.code import certified, energy_words, gap_words
 
     known = data["best_known"]
     shown = [("n", str(data["n"])), ("d", str(data["d"]))]
@@ -215,7 +215,7 @@ def columns(data: Mapping[str, Any]) -> list[tuple[str, str]]:
             ("best known, °", "–" if known is None else f"{known['angle_deg']:.9f}"),
             ("gap", gap_words(data["gap_deg"])),
         ]
-    shown.append(("certified, °", f"{math.floor(data['certified_deg'] * 1e9) / 1e9:.9f}"))
+    shown.append(("certified, °", certified(data["certified_deg"]).rstrip("°")))
     if data["energy"] is None:  # at a minimum of an energy few pairs have the very same angle
         shown += [("contacts", str(len(data["contacts"]))), ("rattlers", str(len(data["rattlers"])))]
     return [*shown, ("found by", data["origin"]), ("seconds", f"{data['seconds']:.1f}")]
