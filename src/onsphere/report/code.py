@@ -21,7 +21,7 @@ from onsphere.report.code_figures import (
 from onsphere.report.page import document, plot_html, table_html, write_atomically
 from onsphere.report.tables import DASH, Grid
 
-SAME = 1e-8  # degrees; published coordinates are rounded by as much
+SAME = 1e-7  # degrees; the angles of published coordinates are off by several 1e-8
 
 KINDS = {"max_min_angle": "largest minimum angle", "thomson": "Thomson energy", "whyte": "logarithmic energy",
          "riesz": "Riesz energy"}  # fmt: skip
@@ -154,7 +154,7 @@ def energy_words(value: float) -> str:
 def gap_words(gap: float | None) -> str:
     """How far below the best known angle, in degrees; less than the table's own rounding is no difference.
 
-    >>> gap_words(2e-9), gap_words(0.25), gap_words(-3e-6), gap_words(None)
+    >>> gap_words(2e-8), gap_words(0.25), gap_words(-3e-6), gap_words(None)
     ('none', '0.25°', '3e-06° better', '–')
     """
     if gap is None:

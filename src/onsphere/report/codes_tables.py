@@ -7,13 +7,16 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from rich import box
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
 
 from onsphere.report.results import machine_words
 from onsphere.report.tables import DASH, Grid, number, pipes
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 KINDS = ("codes", "code-methods")
 WITHIN = 1e-6  # degrees: nearer to the table's angle is the same code
@@ -54,7 +57,7 @@ def codes_markdown(result: Mapping[str, Any], *, full: bool) -> str:
     return "\n\n".join([*parts, f"{_provenance(result)}."])
 
 
-def methods_grid(result: Mapping[str, Any]) -> Grid:
+def methods_grid(result: Mapping[str, Any], digits: int = 6) -> Grid:
     """Table 1 of the MMA paper with our numbers: bold is the best of the methods, in brackets the paper's."""
     names = list(dict.fromkeys(name for row in result["rows"] for name in row["methods"]))
     titles = {name: row["methods"][name]["title"] for row in result["rows"] for name in row["methods"]}
@@ -65,8 +68,8 @@ def methods_grid(result: Mapping[str, Any]) -> Grid:
         angles = [None if method is None else round(method["angle_deg"], 2) for method in found]
         known = [angle for angle in angles if angle is not None]
         best |= {(i, 4 + k) for k, angle in enumerate(angles) if len(set(known)) > 1 and angle == max(known)}
-        best_known = _with_paper(row["best_known_deg"], row.get("paper_optimal_deg"), 6)
-        cells = [str(row["d"]), str(row["n"]), best_known, number(row["ours"]["angle_deg"], 6)]
+        best_known = _with_paper(row["best_known_deg"], row.get("paper_optimal_deg"), digits)
+        cells = [str(row["d"]), str(row["n"]), best_known, number(row["ours"]["angle_deg"], digits)]
         body.append((*cells, *(_with_paper(m and m["angle_deg"], m and m.get("paper_deg"), 2) for m in found)))
     return Grid("Minimum angle, degree", head, tuple(body), frozenset(best))
 
@@ -86,28 +89,39 @@ def methods_notes(result: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def printed(result: Mapping[str, Any]) -> Any:
+class _Fitted:
+    """The table of methods, with the paper's numbers below ours where the terminal is narrow."""
+
+    def __init__(self, result: Mapping[str, Any]) -> None:
+        self.result = result
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if not self.result["rows"]:
+            yield Text("no row is finished")
+            return
+        drawn = _drawn(methods_grid(self.result), " ")
+        if Measurement.get(console, options.update(width=10_000), drawn).maximum > options.max_width:
+            drawn = _drawn(methods_grid(self.result, digits=4), "\n")
+        yield drawn
+        for note in methods_notes(self.result):
+            yield Text(note, style="dim")
+
+
+def printed(result: Mapping[str, Any]) -> _Fitted:
     """The table of methods for `rich.print`."""
-    from rich.console import Group
-    from rich.text import Text
-
-    if not result["rows"]:
-        return Text("no row is finished")
-    return Group(_drawn(methods_grid(result)), *(Text(note, style="dim") for note in methods_notes(result)))
+    return _Fitted(result)
 
 
-def _drawn(grid: Grid) -> Table:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
+def _drawn(grid: Grid, between: str) -> Table:
     drawn = Table(
-        title=Text(grid.title), title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
-    )
+        title=Text(grid.title), title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, show_edge=False,
+        pad_edge=False, padding=(0, 1, 0, 0),
+    )  # fmt: skip
     for title in grid.head:
-        drawn.add_column(Text(title), justify="right", overflow="fold")
+        drawn.add_column(Text(title if between == " " else title.replace(" = ", "=").replace(" ", "\n")), justify="right", no_wrap=True)
     for i, cells in enumerate(grid.body):
-        drawn.add_row(*(Text(cell, style="bold" if (i, j) in grid.best else "") for j, cell in enumerate(cells)))
+        best = ("bold" if (i, j) in grid.best else "" for j in range(len(cells)))
+        drawn.add_row(*(Text(cell.replace(" ", between), style=style) for cell, style in zip(cells, best, strict=True)))
     return drawn
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from onsphere.codes.code import Code
 
 ENERGIES = ("thomson", "whyte", "riesz")
-SAME = math.radians(1e-8)  # how near to the target is on it: published angles are rounded by as much
+ON_TARGET = math.radians(1e-8)  # how near to the target is on it: angles in tables are rounded
 WIDTH = 120  # of the table in a file or a pipe
 
 
@@ -159,14 +159,14 @@ def _target(text: str, n: int, d: int) -> float:
         known = best_known(n, d)
         if known is None:
             raise Mistake(f"no best known angle is recorded for n={n}, d={d}: give --target in degrees")
-        return known.angle - SAME
+        return known.angle - ON_TARGET
     try:
         angle = float(text)
     except ValueError as error:
         raise Mistake(f"--target: expected best-known or a number of degrees, got {text!r}") from error
     if not 0 < angle <= 180:
         raise Mistake(f"--target must lie between 0 and 180 degrees, got {text}")
-    return math.radians(angle) - SAME
+    return math.radians(angle) - ON_TARGET
 
 
 def _degrees(value: float) -> str:

@@ -95,8 +95,7 @@ class _Part:
         from onsphere.codes.code import Progress
 
         share = (self.k + self.low + (self.high - self.low) * now.share) / self.rows
-        phase = f"{self.name}: {now.phase}" if now.phase and now.phase != self.name else self.name
-        self.bar(Progress(share, now.best, phase))
+        self.bar(Progress(share, now.best, f"{self.name}: {now.phase}"))
 
 
 def _run(row: Row, given: argparse.Namespace, part: _Part) -> dict[str, Any]:
@@ -121,7 +120,7 @@ def _run(row: Row, given: argparse.Namespace, part: _Part) -> dict[str, Any]:
             iterations=given.iterations,
             patience=given.patience,
             seed=given.seed,
-            progress=part.section(low, high, f"{where} {method.title}"),
+            progress=part.section(low, high, where),
         )
         methods[name] = {
             "title": method.title,
