@@ -39,17 +39,17 @@ def figure_points(data: Mapping[str, Any]) -> go.Figure:
         _pairs(figure, points, np.asarray(pairs, int).reshape(-1, 2)[:LINES], name, on_sphere)
         if on_sphere and data.get("holes"):
             _holes(figure, np.asarray(data["holes"]["centres"], float), np.asarray(data["holes"]["radii_deg"], float))
+    shown = np.arange(len(points))
+    if len(points) > DRAWN:  # at random: at even steps through their order they would form stripes
+        shown = np.sort(np.random.default_rng(0).choice(len(points), DRAWN, replace=False))
     if on_sphere:
         loose = np.zeros(len(points), bool)
         if data["energy"] is None and data["n"] <= MANY:
             loose[np.asarray(data["rattlers"], int)] = True
-        shown = np.arange(len(points))
-        if len(points) > DRAWN:  # at random: at even steps through their order they would form stripes
-            shown = np.sort(np.random.default_rng(0).choice(len(points), DRAWN, replace=False))
         _points(figure, points, shown[~loose[shown]], "points", POINT)
         _points(figure, points, shown[loose[shown]], "points that touch no other", RATTLER)
     else:
-        _places(figure, points, np.asarray(data["view"]["hidden"], float))
+        _places(figure, points, shown, np.asarray(data["view"]["hidden"], float))
     finished(figure, "Points on the sphere" if on_sphere else "Projection to three dimensions", 680)
     nothing = {"visible": False, "showspikes": False}
     figure.update_layout(
@@ -98,17 +98,18 @@ def _points(figure: go.Figure, points: Vectors, which: NDArray[np.int64], name: 
     )  # fmt: skip
 
 
-def _places(figure: go.Figure, points: Vectors, hidden: Vectors) -> None:
+def _places(figure: go.Figure, points: Vectors, which: NDArray[np.int64], hidden: Vectors) -> None:
     """Projected points: coloured by what is not seen of them, larger where several fall on one place."""
-    places, place = merged(points)
+    places, place = merged(points[which])
     count = np.bincount(place, minlength=len(places))
-    first = np.unique(place, return_index=True)[1]
+    first = which[np.unique(place, return_index=True)[1]]
+    few = len(points) <= MANY
     text = [
         f"point {i}" + (f" and {k - 1} more" if k > 1 else "") + f", hidden part {hidden[i]:.3f}"
         for i, k in zip(first, count, strict=True)
     ]
     marker: dict[str, Any] = {
-        "size": _lean(_size(len(places)) * np.cbrt(count)),
+        "size": _lean(1.6 * _size(len(places)) * np.cbrt(count)),
         "color": POINT,
         "line": {"width": 0},
     }
@@ -117,8 +118,8 @@ def _places(figure: go.Figure, points: Vectors, hidden: Vectors) -> None:
         marker |= {"color": _lean(hidden[first]), "colorscale": "Viridis", "colorbar": bar, "cmin": 0, "cmax": 1}
     x, y, z = (_lean(axis) for axis in places.T)
     figure.add_scatter3d(
-        x=x, y=y, z=z, mode="markers", marker=marker, name=f"points: {len(points):,}", text=text,
-        hovertemplate="%{text}<extra></extra>",
+        x=x, y=y, z=z, mode="markers", marker=marker, name=f"points: {len(which):,}", text=text if few else None,
+        hovertemplate="%{text}<extra></extra>" if few else None,
     )  # fmt: skip
 
 
@@ -138,7 +139,7 @@ def _pairs(figure: go.Figure, points: Vectors, pairs: NDArray[np.int64], name: s
         places, place = merged(points)
         ends = np.unique(np.sort(place[pairs], axis=1), axis=0)
         paths = [places[[i, j]] for i, j in ends if i != j]
-        width = 2.0 if len(paths) <= 400 else 1.0
+        width = 3.0 if len(paths) <= 400 else 1.5
     _lines(figure, paths, f"{name}: {len(pairs):,}", CONTACT, width, opacity=1.0 if len(paths) <= 1500 else 0.5)
 
 

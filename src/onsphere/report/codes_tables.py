@@ -118,7 +118,11 @@ def _drawn(grid: Grid, between: str) -> Table:
         pad_edge=False, padding=(0, 1, 0, 0),
     )  # fmt: skip
     for title in grid.head:
-        drawn.add_column(Text(title if between == " " else title.replace(" = ", "=").replace(" ", "\n")), justify="right", no_wrap=True)
+        drawn.add_column(
+            Text(title if between == " " else title.replace(" = ", "=").replace(" ", "\n")),
+            justify="right",
+            no_wrap=True,
+        )
     for i, cells in enumerate(grid.body):
         best = ("bold" if (i, j) in grid.best else "" for j in range(len(cells)))
         drawn.add_row(*(Text(cell.replace(" ", between), style=style) for cell, style in zip(cells, best, strict=True)))

@@ -33,10 +33,8 @@ def search(given: argparse.Namespace) -> int:
     settings, keywords = _settings(given)
     from rich.console import Console
 
-    from onsphere import codes
+    from onsphere import codes, report  # noqa: F401 - what the report needs had better be missing now than afterwards
 
-    if page is not None:
-        from onsphere import report  # noqa: F401 - what it needs had better be missing now than after the work
     words = _degrees if given.objective == "max_min_angle" else _energy
     try:
         with Bar(Console(stderr=True), words) as bar:

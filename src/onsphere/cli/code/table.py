@@ -100,6 +100,7 @@ class _Part:
 
 def _run(row: Row, given: argparse.Namespace, part: _Part) -> dict[str, Any]:
     from onsphere import codes
+    from onsphere.cli.code.facts import degrees_below
     from onsphere.codes.best_known import best_known
     from onsphere.codes.descent import METHODS, descend
 
@@ -137,7 +138,7 @@ def _run(row: Row, given: argparse.Namespace, part: _Part) -> dict[str, Any]:
         "status": None if known is None else known.status,
         "ours": {
             "angle_deg": math.degrees(code.min_angle),
-            "certified_deg": math.nextafter(math.degrees(code.certificate), 0.0),
+            "certified_deg": degrees_below(code.certificate),
             "origin": code.origin,
             "seconds": code.seconds,
         },
