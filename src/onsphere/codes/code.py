@@ -7,9 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from onsphere.codes.best_known import BestKnown, best_known
-from onsphere.codes.certificate import certify
-from onsphere.codes.pairs import closest_pairs
+from onsphere.codes.best_known import BestKnown
 
 Points = NDArray[np.float64]
 # Two pairs whose angles differ by less than this (radians) are both at the minimum: far above the rounding of a

@@ -240,7 +240,7 @@ def _newton_step(hessian: Points, gradient: Points) -> Points:
     size = np.abs(curvature)
     bends = size > 1e-9 * size.max()
     along = directions[:, bends]
-    return -along @ ((along.T @ gradient) / size[bends])
+    return np.asarray(-along @ ((along.T @ gradient) / size[bends]))
 
 
 def _ladder(s: float) -> list[float]:

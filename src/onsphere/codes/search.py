@@ -1,84 +1,155 @@
-"""The search for a code: exact constructions, many starts, basin hopping."""
+"""The search for a code with a large minimum angle: starts, polishing, basin hopping."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onsphere.codes import exact
-from onsphere.codes.best_known import best_known
-from onsphere.codes.certificate import certify
-from onsphere.codes.code import Code, Improvement, Progress
-from onsphere.codes.interior_point import polish
-from onsphere.codes.pairs import closest_pairs, rattlers
-from onsphere.codes.relaxation import log_riesz, relax, unit
+from onsphere.codes.code import Improvement, Progress
+from onsphere.codes.hopping import hop
+from onsphere.codes.interior_point import Polished, polish
+from onsphere.codes.relaxation import largest_cosine, soft_stages, unit
+from onsphere.codes.starts import ARMS, begin
 
-Points = NDArray[np.float64]
+Array = NDArray[np.float64]
+
+# Unknowns n (d - 1) from which a polish costs seconds, so that only the best starts of a round are polished.
+COSTLY = 700
+POLISHED = 3  # of a round of costly starts
+PATIENCE = 60  # hops without a better code of the chain, after which new starts are tried
+IMPATIENCE = 15  # the same where the chain is not the one of the best code
+HOPEFUL = 0.01  # of 1 - cosine: how far from the best a start may be to be polished to its end
+TOLERANCE = 1e-3  # of 1 - cosine: how much worse a code may be for a hop to go on from there
+WORSE = 0.3  # how often a worse code within the tolerance is accepted
+SAME = 1e-12  # two cosines closer than this are one code's
+RELAXED: tuple[tuple[tuple[float, ...], int], ...] = (
+    ((30,), 40),
+    ((20, 60, 200), 40),
+)  # after a move: stages, iterations
 
 
-def solve(
-    n: int,
-    d: int,
-    *,
-    budget_s: float = 60.0,
-    restarts: int | None = None,
-    seed: int = 0,
-    objective: str = "max_min_angle",
-    s: float | None = None,
-    weights: NDArray[np.float64] | None = None,
-    half_space: bool = False,
-    start: Points | None = None,
-    target: float | None = None,
-    progress: Callable[[Progress], None] | None = None,
-) -> Code:
-    began = time.monotonic()
-    history: list[Improvement] = []
-    complete, is_exact, origin = True, True, ""
-    energy = None
-    if objective == "max_min_angle" and n <= d + 1:
-        points, origin = exact.simplex(n, d), "simplex"
-    elif objective == "max_min_angle" and n <= 2 * d:
-        points, origin = exact.cross_polytope(n, d), "cross-polytope"
-    elif objective == "max_min_angle" and d == 2:
-        points, origin = exact.polygon(n), "polygon"
-    elif objective == "max_min_angle":
-        is_exact = False
-        best = math.inf
-        points = np.empty((0, d))
-        attempt = 0
-        try:
-            while attempt == 0 or (time.monotonic() - began < budget_s and (restarts is None or attempt < restarts)):
-                rng = np.random.default_rng([seed, attempt])
-                x = relax(unit(rng.standard_normal((n, d))), log_riesz, [2], 100)
-                x, c, _ = polish(x, best)
-                if c < best - 1e-14:
-                    best, points, origin = c, x, "random"
-                    history.append(Improvement(time.monotonic() - began, float(np.arccos(c)), origin))
-                attempt += 1
-                if progress:
-                    progress(Progress(min(1.0, (time.monotonic() - began) / budget_s), float(np.arccos(best)), "random"))
-                if target is not None and np.arccos(best) >= target:
+@dataclass
+class Search:
+    """The state of a search: the best code so far, how it was found, and when to stop.
+
+    Attributes:
+        n, d: points and dimension.
+        seed: attempt k draws from the seed (seed, k), so that equal attempts are equal on all machines.
+        budget_s: seconds, after which no new attempt begins.
+        attempts: how many starts and hops to make at most, or None.
+        target: angle in radians at which to stop, or None.
+        report: called after every attempt.
+    """
+
+    n: int
+    d: int
+    seed: int
+    budget_s: float
+    attempts: int | None
+    target: float | None
+    report: Callable[[Progress], None] | None
+    began: float = field(default_factory=time.monotonic)
+    made: int = 0
+    points: Array | None = None
+    cosine: float = math.inf
+    origin: str = ""
+    hops: int = 0
+    history: list[Improvement] = field(default_factory=list)
+
+    def run(self, start: Array | None = None) -> None:
+        """Search until the budget, the attempts or the target is reached; Ctrl-C passes through, and all is kept."""
+        if start is not None:
+            # Equal points feel no force, so a little noise comes first.
+            noisy = unit(start + 1e-6 * self.chance().standard_normal(start.shape))
+            relaxed = soft_stages(noisy, (30, 100), 100)
+            for origin, x in (("the given start", noisy), ("the given start, relaxed", relaxed)):
+                self.keep(polish(x, deadline=self.deadline), origin)
+            assert self.points is not None
+            self.chain(self.points, self.cosine)
+        while not self.over:
+            self.chain(*self.round())
+
+    def round(self) -> tuple[Array, float]:
+        """One start of every arm; the best of them."""
+        found: list[tuple[float, Array]] = []
+        if self.n * (self.d - 1) < COSTLY:
+            for arm in ARMS:
+                if self.over and found:
                     break
-        except KeyboardInterrupt:
-            complete = False
-    else:
-        from onsphere.codes.energies import minimise_energy
+                origin, x = begin(self.n, self.d, arm, self.chance())
+                worst = self.cosine + HOPEFUL * (1 - self.cosine) if self.points is not None else math.inf
+                found.append(self.keep(polish(x, worst, self.deadline), origin))
+        else:
+            relaxed: list[tuple[float, str, Array]] = []
+            for arm in ARMS * self._passes():
+                if self.over and relaxed:
+                    break
+                origin, x = begin(self.n, self.d, arm, self.chance())
+                x = soft_stages(x, (100, 300), 50)
+                relaxed.append((largest_cosine(x), origin, x))
+                if self.target is not None and math.acos(relaxed[-1][0]) > self.target - 1e-3:
+                    break
+            for _, origin, x in sorted(relaxed, key=lambda each: each[0])[:POLISHED]:
+                if self.over and found:
+                    break
+                found.append(self.keep(polish(x, deadline=self.deadline), origin))
+        cosine, x = min(found, key=lambda each: each[0])
+        return x, cosine
 
-        is_exact = False
-        power = {"thomson": 1.0, "whyte": 0.0}.get(objective, s)
-        assert power is not None
-        found = minimise_energy(
-            n, d, power, weights=weights, half_space=half_space, budget_s=budget_s, restarts=restarts, seed=seed, start=start, progress=progress
-        )
-        points, energy, origin, complete = found.points, found.energy, found.origin, found.complete
-        history = list(found.history)
-    points.flags.writeable = False
-    angle, contacts = closest_pairs(points, 1e-9)
-    return Code(
-        points, angle, contacts, rattlers(n, contacts), certify(points), best_known(n, d), objective, energy, origin,
-        tuple(history), time.monotonic() - began, seed, is_exact, complete,
-    )  # fmt: skip
+    def _passes(self) -> int:
+        """How often the arms are relaxed before the best are polished: about as long as one polish takes."""
+        return int(np.clip(round((self.n * (self.d - 1)) ** 3 / self.n**2 / 25_000), 1, 4))
+
+    def chain(self, x: Array, cosine: float) -> None:
+        """Basin hopping from a code, until it has not become better for long."""
+        best, best_x, waited = cosine, x, 0
+        while waited < (PATIENCE if best <= self.cosine + SAME else IMPATIENCE) and not self.over:
+            rng = self.chance()
+            name, moved = hop(x, math.acos(cosine), rng)
+            stages, iterations = RELAXED[int(rng.integers(len(RELAXED)))]
+            tolerance = TOLERANCE * (1 - cosine)
+            found = polish(soft_stages(moved, stages, iterations), cosine + tolerance, self.deadline)
+            self.hops += 1
+            value, y = self.keep(found, name)
+            waited += 1
+            if value < best - SAME:
+                best, best_x, waited = value, y, 0
+            if value < cosine + SAME or (value < cosine + tolerance and rng.random() < WORSE):
+                x, cosine = y, value
+            elif waited % 20 == 0:
+                x, cosine = best_x, best
+
+    def keep(self, found: Polished, origin: str) -> tuple[float, Array]:
+        """Remember a code if it is the best; its cosine and points."""
+        if found.cosine < self.cosine - SAME:
+            self.points, self.cosine, self.origin = found.points, found.cosine, origin
+            self.history.append(Improvement(time.monotonic() - self.began, math.acos(max(found.cosine, -1.0)), origin))
+        if self.report is not None:
+            done = self.made / self.attempts if self.attempts else 0.0
+            share = min(1.0, max(done, (time.monotonic() - self.began) / self.budget_s))
+            self.report(Progress(share, math.acos(max(self.cosine, -1.0)), origin))
+        return found.cosine, found.points
+
+    def chance(self) -> np.random.Generator:
+        """The random numbers of the next attempt."""
+        self.made += 1
+        return np.random.default_rng([self.seed, self.made])
+
+    @property
+    def deadline(self) -> float:
+        """When to leave a polish that is under way, on the clock of ``time.monotonic``."""
+        return self.began + self.budget_s
+
+    @property
+    def over(self) -> bool:
+        """Whether no further attempt should begin."""
+        if self.target is not None and math.acos(max(min(self.cosine, 1.0), -1.0)) >= self.target:
+            return True
+        if self.attempts is not None and self.made >= self.attempts:
+            return True
+        return time.monotonic() >= self.deadline

@@ -1,0 +1,200 @@
+r"""Many points: the log-Riesz energy of near pairs only, with ever larger exponents; time and memory grow with n.
+
+The energy of the pairs closer than a cutoff is minimised by L-BFGS over w with x = w / ||w||; when a point has
+travelled far enough for another pair to come near, the list of pairs is made anew.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onsphere.codes.code import Improvement, Progress
+from onsphere.codes.packing_angle import cap_share, packing_angle
+from onsphere.codes.pairs import min_angle
+from onsphere.codes.relaxation import unit
+
+if TYPE_CHECKING:
+    from scipy.optimize import OptimizeResult
+
+Array = NDArray[np.float64]
+Index = NDArray[np.intp]
+
+# Exponent s of a stage, and its cutoff in units of the minimum angle that is hoped for. The limit is the packing.
+STAGES: tuple[tuple[float, float], ...] = (
+    (8, 3.0), (16, 2.2), (32, 2.0), (64, 1.8), (128, 1.6), (256, 1.5), (512, 1.4), (1024, 1.4), (4096, 1.3),
+    (16384, 1.3),
+)  # fmt: skip
+ITERATIONS = 150  # of a stage
+NEIGHBOURS = 100  # that a point's list may hold on average: fixes the cutoff where there is little room between points
+TREE_DIMENSIONS = 4  # up to here a k-d tree finds the near pairs; above, tiles of the Gram matrix
+TILE = 1024
+GOLDEN_OFFSET = 0.36  # of the first point from the pole, in units of the spacing in height (Roberts, 2018)
+
+
+def fibonacci(n: int) -> Array:
+    r"""n points of a spiral whose turns are golden sections: a good start in three dimensions.
+
+    .. math:: z_k = 1 - 2 \frac{k + \epsilon}{n - 1 + 2 \epsilon}, \qquad \varphi_k = \pi (1 + \sqrt 5) k
+
+    Example:
+        >>> fibonacci(1000).shape
+        (1000, 3)
+    """
+    k = np.arange(n)
+    z = 1 - 2 * (k + GOLDEN_OFFSET) / (n - 1 + 2 * GOLDEN_OFFSET)
+    turn = math.pi * (1 + math.sqrt(5)) * k
+    radius = np.sqrt(1 - z * z)
+    return np.stack([radius * np.cos(turn), radius * np.sin(turn), z], 1)
+
+
+def near_pairs(x: Array, angle: float) -> tuple[Index, Index]:
+    """The pairs i < j of unit rows closer than an angle.
+
+    Example:
+        >>> near_pairs(fibonacci(12), 1.2)[0].shape
+        (30,)
+    """
+    n, d = x.shape
+    if d <= TREE_DIMENSIONS:
+        from scipy.spatial import cKDTree
+
+        found = cKDTree(x).query_pairs(2 * math.sin(angle / 2), output_type="ndarray")
+        return np.ascontiguousarray(found[:, 0]), np.ascontiguousarray(found[:, 1])
+    threshold = math.cos(angle)
+    rows, columns = [], []
+    for begin in range(0, n, TILE):
+        for across in range(begin, n, TILE):
+            i, j = np.nonzero(x[begin : begin + TILE] @ x[across : across + TILE].T > threshold)
+            i, j = i + begin, j + across
+            upper = i < j
+            rows.append(i[upper])
+            columns.append(j[upper])
+    return np.concatenate(rows), np.concatenate(columns)
+
+
+def pair_energy(flat: Array, n: int, d: int, s: float, i: Index, j: Index) -> tuple[float, Array]:
+    """Value and gradient of the log-Riesz energy of the pairs (i, j), divided by s, at w, flattened."""
+    w = flat.reshape(n, d)
+    norm = np.sqrt(np.einsum("nd,nd->n", w, w))[:, None]
+    x = w / norm
+    apart = x[i] - x[j]
+    square = np.maximum(np.einsum("pd,pd->p", apart, apart), 1e-24)
+    nearest = float(square.min())
+    weight = np.exp((s / 2) * np.log(nearest / square))
+    total = float(weight.sum())
+    weight /= square
+    weight *= 1 / total
+    apart *= weight[:, None]
+    gradient = np.empty((n, d))
+    for k in range(d):
+        gradient[:, k] = np.bincount(j, apart[:, k], n) - np.bincount(i, apart[:, k], n)
+    gradient -= np.einsum("nd,nd->n", gradient, x)[:, None] * x
+    gradient /= norm
+    return math.log(total) / s - 0.5 * math.log(nearest), gradient.ravel()
+
+
+@dataclass
+class Spread:
+    """Many points being spread: where they are, and the best of where they were.
+
+    Attributes:
+        n, d, seed, budget_s, target, report: as in :class:`onsphere.codes.search.Search`.
+    """
+
+    n: int
+    d: int
+    seed: int
+    budget_s: float
+    target: float | None
+    report: Callable[[Progress], None] | None
+    began: float = field(default_factory=time.monotonic)
+    points: Array | None = None
+    angle: float = -1.0
+    origin: str = ""
+    history: list[Improvement] = field(default_factory=list)
+    _now: Array | None = None
+
+    def run(self, start: Array | None = None) -> None:
+        """All stages, each with its share of the time; Ctrl-C passes through, with the best so far kept."""
+        if start is not None:
+            noise = 1e-6 * np.random.default_rng(self.seed).standard_normal(start.shape)  # equal points feel no force
+            x, origin = unit(start + noise), "the given start"
+        elif self.d == 3:
+            x, origin = fibonacci(self.n), "Fibonacci points"
+        else:
+            x = unit(np.random.default_rng(self.seed).standard_normal((self.n, self.d)))
+            origin = "random points"
+        self._keep(x, origin)
+        for k, (s, reach) in enumerate(STAGES):
+            if self.target is not None and self.angle >= self.target:
+                break
+            until = self.began + self.budget_s * (k + 1) / len(STAGES)
+            try:
+                x = self._stage(x, s, reach, until, k)
+            finally:  # also of an interrupted stage
+                if self._now is not None:
+                    self._keep(self._now, f"{origin}, Riesz {s:g}")
+
+    def _stage(self, x: Array, s: float, reach: float, until: float, stage: int) -> Array:
+        """Minimise with one exponent, over as many lists of near pairs as it takes."""
+        spacing = packing_angle(self.n, self.d)
+        cutoff = min(reach * spacing, self._roomy())
+        skin = max(0.1 * spacing, 0.35 * (cutoff - 1.1 * spacing))
+        done = 0
+        while done < ITERATIONS and time.monotonic() < until:
+            x, used, ended = self._descend(x, s, near_pairs(x, cutoff), skin, until, (stage, done))
+            done += max(1, used)
+            if ended:
+                break
+        return x
+
+    def _descend(
+        self, x: Array, s: float, pairs: tuple[Index, Index], skin: float, until: float, place: tuple[int, int]
+    ) -> tuple[Array, int, bool]:
+        """L-BFGS until a point has travelled the skin: the points, the iterations, and whether nothing is left to do."""
+        from scipy.optimize import minimize
+
+        if not len(pairs[0]):
+            return x, 0, True
+        stage, done = place
+        used = 0
+
+        def watch(*, intermediate_result: OptimizeResult) -> None:
+            nonlocal used
+            used += 1
+            self._now = unit(intermediate_result.x.reshape(self.n, self.d))
+            self._tell((stage + (done + used) / ITERATIONS) / len(STAGES), f"Riesz {s:g}")
+            if time.monotonic() >= until or float(np.abs(self._now - x).max()) > skin:
+                raise StopIteration
+
+        options = {"maxiter": ITERATIONS - done, "maxcor": 8, "ftol": 1e-14, "gtol": 1e-13}
+        arguments = (self.n, self.d, s, *pairs)
+        found = minimize(pair_energy, x.ravel(), arguments, "L-BFGS-B", jac=True, callback=watch, options=options)
+        self._now = unit(found.x.reshape(self.n, self.d))
+        return self._now, used, found.status == 0
+
+    def _tell(self, done: float, phase: str) -> None:
+        if self.report is not None:
+            share = min(1.0, max(done, (time.monotonic() - self.began) / self.budget_s))
+            self.report(Progress(share, self.angle, phase))
+
+    def _roomy(self) -> float:
+        """The angle within which a point has ``NEIGHBOURS`` others on average."""
+        low, high = 0.0, math.pi / 2
+        for _ in range(50):
+            middle = (low + high) / 2
+            low, high = (low, middle) if self.n * cap_share(middle, self.d) > NEIGHBOURS else (middle, high)
+        return high
+
+    def _keep(self, x: Array, origin: str) -> None:
+        angle = min_angle(x)
+        if angle > self.angle:
+            self.points, self.angle, self.origin = x, angle, origin
+            self.history.append(Improvement(time.monotonic() - self.began, angle, origin))
