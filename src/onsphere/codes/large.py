@@ -1,6 +1,6 @@
-r"""Many points: the log-Riesz energy of near pairs only, with ever larger exponents; time and memory grow with n.
+r"""Many points: energies of near pairs only, ever sharper, so that time and memory grow with n.
 
-The energy of the pairs closer than a cutoff is minimised by L-BFGS over w with x = w / ||w||; when a point has
+An energy of the pairs closer than a cutoff is minimised by L-BFGS over w with x = w / ||w||; when a point has
 travelled far enough for another pair to come near, the list of pairs is made anew.
 """
 
@@ -25,13 +25,28 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
+Energy = Callable[[Array, int, int, float, Index, Index], tuple[float, Array]]
 
-# Exponent s of a stage, and its cutoff in units of the minimum angle that is hoped for. The limit is the packing.
-STAGES: tuple[tuple[float, float], ...] = (
-    (8, 3.0), (16, 2.2), (32, 2.0), (64, 1.8), (128, 1.6), (256, 1.5), (512, 1.4), (1024, 1.4), (4096, 1.3),
-    (16384, 1.3),
-)  # fmt: skip
-ITERATIONS = 150  # of a stage
+
+@dataclass(frozen=True)
+class Stage:
+    """One energy of near pairs to be minimised.
+
+    Attributes:
+        energy: value and gradient at w, flattened, for a sharpness and pairs.
+        sharpness: the exponent of :func:`riesz`, or the distance of :func:`soft_spheres` in units of the hoped one.
+        reach: the cutoff in units of the angle that is hoped for.
+        iterations: of L-BFGS.
+        name: for the eyes of the user.
+    """
+
+    energy: Energy
+    sharpness: float
+    reach: float
+    iterations: int
+    name: str
+
+
 NEIGHBOURS = 100  # that a point's list may hold on average: fixes the cutoff where there is little room between points
 TREE_DIMENSIONS = 4  # up to here a k-d tree finds the near pairs; above, tiles of the Gram matrix
 TILE = 1024
@@ -79,11 +94,15 @@ def near_pairs(x: Array, angle: float) -> tuple[Index, Index]:
     return np.concatenate(rows), np.concatenate(columns)
 
 
-def pair_energy(flat: Array, n: int, d: int, s: float, i: Index, j: Index) -> tuple[float, Array]:
-    """Value and gradient of the log-Riesz energy of the pairs (i, j), divided by s, at w, flattened."""
-    w = flat.reshape(n, d)
-    norm = np.sqrt(np.einsum("nd,nd->n", w, w))[:, None]
-    x = w / norm
+def riesz(flat: Array, n: int, d: int, s: float, i: Index, j: Index) -> tuple[float, Array]:
+    """Value and gradient of the log-Riesz energy of the pairs (i, j), divided by s, at w, flattened.
+
+    Example:
+        >>> pair = np.array([0]), np.array([1])
+        >>> round(riesz(np.eye(2).ravel(), 2, 2, 1.0, *pair)[0], 6)  # log of 1 / sqrt 2
+        -0.346574
+    """
+    x, norm = _directions(flat, n, d)
     apart = x[i] - x[j]
     square = np.maximum(np.einsum("pd,pd->p", apart, apart), 1e-24)
     nearest = float(square.min())
@@ -92,12 +111,60 @@ def pair_energy(flat: Array, n: int, d: int, s: float, i: Index, j: Index) -> tu
     weight /= square
     weight *= 1 / total
     apart *= weight[:, None]
+    return math.log(total) / s - 0.5 * math.log(nearest), _gradient(x, norm, -apart, i, j)
+
+
+def soft_spheres(flat: Array, n: int, d: int, distance: float, i: Index, j: Index) -> tuple[float, Array]:
+    r"""Value and gradient of the overlaps of spheres of a diameter D, at w, flattened.
+
+    .. math:: \sum_{(i, j)} \max(0, 1 - \|x_i - x_j\| / D)^2
+
+    Unlike an energy that diverges it spreads its work over all overlaps and not over the worst alone.
+
+    Example:
+        >>> pair = np.array([0]), np.array([1])
+        >>> round(soft_spheres(np.eye(2).ravel(), 2, 2, 2 * 2**0.5, *pair)[0], 6)
+        0.25
+    """
+    x, norm = _directions(flat, n, d)
+    apart = x[i] - x[j]
+    length = np.sqrt(np.maximum(np.einsum("pd,pd->p", apart, apart), 1e-24))
+    overlap = np.maximum(1 - length / distance, 0.0)
+    apart *= (-2 * overlap / (distance * length))[:, None]
+    return float(overlap @ overlap), _gradient(x, norm, apart, i, j)
+
+
+def _directions(flat: Array, n: int, d: int) -> tuple[Array, Array]:
+    w = flat.reshape(n, d)
+    norm: Array = np.sqrt(np.einsum("nd,nd->n", w, w))[:, None]
+    return w / norm, norm
+
+
+def _gradient(x: Array, norm: Array, by_pair: Array, i: Index, j: Index) -> Array:
+    """The gradient with respect to w, flattened, from that of each pair with respect to x_i; x_j has the opposite."""
+    n, d = x.shape
     gradient = np.empty((n, d))
     for k in range(d):
-        gradient[:, k] = np.bincount(j, apart[:, k], n) - np.bincount(i, apart[:, k], n)
+        gradient[:, k] = np.bincount(i, by_pair[:, k], n) - np.bincount(j, by_pair[:, k], n)
     gradient -= np.einsum("nd,nd->n", gradient, x)[:, None] * x
     gradient /= norm
-    return math.log(total) / s - 0.5 * math.log(nearest), gradient.ravel()
+    return gradient.ravel()
+
+
+def stages(d: int) -> tuple[Stage, ...]:
+    """The stages for a dimension; the last ones are nearly the packing itself.
+
+    In three dimensions the hexagonal packing is the scale: spheres a little too large order the points, and shrink.
+    In others nothing so good is known, and the Riesz exponent grows step by step.
+    """
+    if d == 3:
+        order = [Stage(riesz, 16, 2.2, 60, "Riesz 16")]
+        for size in (1.02, 1.0, 0.99, 0.985, 0.98, 0.975):
+            order.append(Stage(soft_spheres, size, 1.25, 200, f"soft spheres {size:g}"))
+        return (*order, Stage(riesz, 1024, 1.4, 100, "Riesz 1024"), Stage(riesz, 8192, 1.3, 100, "Riesz 8192"))
+    growing = ((8, 3.0), (16, 2.2), (32, 2.0), (64, 1.8), (128, 1.6), (256, 1.5), (512, 1.4), (1024, 1.4), (4096, 1.3),
+               (16384, 1.3))  # fmt: skip
+    return tuple(Stage(riesz, s, reach, 150, f"Riesz {s}") for s, reach in growing)
 
 
 @dataclass
@@ -120,6 +187,7 @@ class Spread:
     origin: str = ""
     history: list[Improvement] = field(default_factory=list)
     _now: Array | None = None
+    _place: tuple[float, float] = (0.0, 1.0)
 
     def run(self, start: Array | None = None) -> None:
         """All stages, each with its share of the time; Ctrl-C passes through, with the best so far kept."""
@@ -132,57 +200,67 @@ class Spread:
             x = unit(np.random.default_rng(self.seed).standard_normal((self.n, self.d)))
             origin = "random points"
         self._keep(x, origin)
-        for k, (s, reach) in enumerate(STAGES):
+        plan = stages(self.d)
+        total, done = sum(stage.iterations for stage in plan), 0
+        for stage in plan:
             if self.target is not None and self.angle >= self.target:
                 break
-            until = self.began + self.budget_s * (k + 1) / len(STAGES)
+            self._place = done / total, stage.iterations / total
+            done += stage.iterations
             try:
-                x = self._stage(x, s, reach, until, k)
+                x = self._stage(x, stage, self.began + self.budget_s * done / total)
             finally:  # also of an interrupted stage
                 if self._now is not None:
-                    self._keep(self._now, f"{origin}, Riesz {s:g}")
+                    self._keep(self._now, f"{origin}, {stage.name}")
 
-    def _stage(self, x: Array, s: float, reach: float, until: float, stage: int) -> Array:
-        """Minimise with one exponent, over as many lists of near pairs as it takes."""
+    def _stage(self, x: Array, stage: Stage, until: float) -> Array:
+        """Minimise one energy, over as many lists of near pairs as it takes."""
         spacing = packing_angle(self.n, self.d)
-        cutoff = min(reach * spacing, self._roomy())
+        cutoff = min(stage.reach * spacing, self._roomy())
         skin = max(0.1 * spacing, 0.35 * (cutoff - 1.1 * spacing))
         done = 0
-        while done < ITERATIONS and time.monotonic() < until:
-            x, used, ended = self._descend(x, s, near_pairs(x, cutoff), skin, until, (stage, done))
+        while done < stage.iterations and time.monotonic() < until:
+            x, used, ended = self._descend(x, stage, near_pairs(x, cutoff), skin, until, done)
             done += max(1, used)
             if ended:
                 break
         return x
 
     def _descend(
-        self, x: Array, s: float, pairs: tuple[Index, Index], skin: float, until: float, place: tuple[int, int]
+        self, x: Array, stage: Stage, pairs: tuple[Index, Index], skin: float, until: float, done: int
     ) -> tuple[Array, int, bool]:
-        """L-BFGS until a point has travelled the skin: the points, the iterations, and whether nothing is left to do."""
+        """L-BFGS until a point has travelled the skin: points, iterations, and whether nothing is left to do."""
         from scipy.optimize import minimize
 
         if not len(pairs[0]):
             return x, 0, True
-        stage, done = place
+        spacing = packing_angle(self.n, self.d)
+        sharpness = stage.sharpness
+        if stage.energy is soft_spheres:
+            sharpness *= 2 * math.sin(spacing / 2)
         used = 0
 
         def watch(*, intermediate_result: OptimizeResult) -> None:
             nonlocal used
             used += 1
             self._now = unit(intermediate_result.x.reshape(self.n, self.d))
-            self._tell((stage + (done + used) / ITERATIONS) / len(STAGES), f"Riesz {s:g}")
+            self._tell((done + used) / stage.iterations, stage.name)
             if time.monotonic() >= until or float(np.abs(self._now - x).max()) > skin:
                 raise StopIteration
 
-        options = {"maxiter": ITERATIONS - done, "maxcor": 8, "ftol": 1e-14, "gtol": 1e-13}
-        arguments = (self.n, self.d, s, *pairs)
-        found = minimize(pair_energy, x.ravel(), arguments, "L-BFGS-B", jac=True, callback=watch, options=options)
+        # Lengths are measured in spacings, so that the first step of L-BFGS is of a sensible size.
+        options = {"maxiter": stage.iterations - done, "maxcor": 8, "ftol": 1e-15, "gtol": 1e-13}
+        arguments = (self.n, self.d, sharpness, *pairs)
+        found = minimize(
+            stage.energy, x.ravel() / spacing, arguments, "L-BFGS-B", jac=True, callback=watch, options=options
+        )
         self._now = unit(found.x.reshape(self.n, self.d))
         return self._now, used, found.status == 0
 
-    def _tell(self, done: float, phase: str) -> None:
+    def _tell(self, share_of_stage: float, phase: str) -> None:
         if self.report is not None:
-            share = min(1.0, max(done, (time.monotonic() - self.began) / self.budget_s))
+            before, width = self._place
+            share = min(1.0, max(before + width * share_of_stage, (time.monotonic() - self.began) / self.budget_s))
             self.report(Progress(share, self.angle, phase))
 
     def _roomy(self) -> float:
