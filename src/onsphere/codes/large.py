@@ -73,8 +73,9 @@ def near_pairs(x: Array, angle: float) -> tuple[Index, Index]:
     """The pairs i < j of unit rows closer than an angle.
 
     Example:
-        >>> near_pairs(fibonacci(12), 1.2)[0].shape
-        (30,)
+        >>> i, j = near_pairs(np.array([[1.0, 0.0], [0.0, 1.0], [0.8, 0.6]]), 1.0)
+        >>> sorted(zip(i.tolist(), j.tolist()))
+        [(0, 2), (1, 2)]
     """
     n, d = x.shape
     if d <= TREE_DIMENSIONS:
