@@ -5,7 +5,7 @@ PYTHON ?= python3
 PIP_ARGS ?=
 BIN := .venv/bin
 
-.PHONY: setup demo test check bench docs clean
+.PHONY: setup demo test check bench codes docs clean
 
 setup: .venv/ready
 
@@ -34,6 +34,10 @@ check: setup
 
 bench: setup
 	$(BIN)/python benchmarks/diversity.py
+	$(BIN)/python -m onsphere.report README.md
+
+codes: setup
+	$(BIN)/python benchmarks/codes.py d3
 	$(BIN)/python -m onsphere.report README.md
 
 docs: setup
