@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from onsphere.codes.relaxation import unit
+from onsphere.codes.relaxation import angle_of, unit
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -71,9 +71,10 @@ class _Pairs:
     def __init__(self, x: Array) -> None:
         gram = x @ x.T
         gram.flat[:: len(x) + 1] = -1.0
-        largest = min(float(gram.max()), 1.0)
-        angle = math.acos(largest)
-        i, j = np.nonzero(gram >= math.cos(min(math.pi, REACH * angle)))
+        angle = angle_of(float(gram.max()))
+        # Opposite points may round to a cosine below -1: then all pairs are near, whatever the cosine.
+        least = math.cos(REACH * angle) if REACH * angle < math.pi else -2.0
+        i, j = np.nonzero(gram >= least)
         upper = i < j
         self.i: Index = i[upper]
         self.j: Index = j[upper]

@@ -1,14 +1,15 @@
 r"""Many points: energies of near pairs only, ever sharper, so that time and memory grow with n.
 
 An energy of the pairs closer than a cutoff is minimised by L-BFGS over w with x = w / ||w||; when a point has
-travelled far enough for another pair to come near, the list of pairs is made anew.
+travelled far enough for another pair to come near, the list of pairs is made anew. Where the dimension is high and the
+points are not so many, most pairs are near, and a soft maximum of all of them costs less.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,14 +19,14 @@ from numpy.typing import NDArray
 from onsphere.codes.code import Improvement, Progress
 from onsphere.codes.packing_angle import cap_share, packing_angle
 from onsphere.codes.pairs import min_angle
-from onsphere.codes.relaxation import unit
+from onsphere.codes.relaxation import largest_cosine, soft_maximum, unit
 
 if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
-Energy = Callable[[Array, int, int, float, Index, Index], tuple[float, Array]]
+Energy = Callable[..., tuple[float, Array]]  # of w flattened, n, d, the sharpness and, for near pairs, their indices
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,9 @@ class Stage:
 
     Attributes:
         energy: value and gradient at w, flattened, for a sharpness and pairs.
-        sharpness: the exponent of :func:`riesz`, or the distance of :func:`soft_spheres` in units of the hoped one.
-        reach: the cutoff in units of the angle that is hoped for.
+        sharpness: the exponent of :func:`riesz`, the distance of :func:`soft_spheres` in units of the hoped one, or
+            b (1 - c) of :func:`onsphere.codes.relaxation.soft_maximum`.
+        reach: the cutoff in units of the angle that is hoped for; infinite where all pairs count.
         iterations: of L-BFGS.
         name: for the eyes of the user.
     """
@@ -50,6 +52,8 @@ class Stage:
 NEIGHBOURS = 100  # that a point's list may hold on average: fixes the cutoff where there is little room between points
 TREE_DIMENSIONS = 4  # up to here a k-d tree finds the near pairs; above, tiles of the Gram matrix
 TILE = 1024
+SCRATCH = 1 << 22  # coordinates of pairs that are held at once
+CROWDED = 40  # points per dimension up to which most pairs are near: then all are taken
 GOLDEN_OFFSET = 0.36  # of the first point from the pole, in units of the spacing in height (Roberts, 2018)
 
 
@@ -104,15 +108,14 @@ def riesz(flat: Array, n: int, d: int, s: float, i: Index, j: Index) -> tuple[fl
         -0.346574
     """
     x, norm = _directions(flat, n, d)
-    apart = x[i] - x[j]
-    square = np.maximum(np.einsum("pd,pd->p", apart, apart), 1e-24)
+    apart = _Apart(x, i, j)
+    square = apart.squares()
     nearest = float(square.min())
     weight = np.exp((s / 2) * np.log(nearest / square))
     total = float(weight.sum())
     weight /= square
-    weight *= 1 / total
-    apart *= weight[:, None]
-    return math.log(total) / s - 0.5 * math.log(nearest), _gradient(x, norm, -apart, i, j)
+    weight *= -1 / total
+    return math.log(total) / s - 0.5 * math.log(nearest), apart.gradient(norm, weight)
 
 
 def soft_spheres(flat: Array, n: int, d: int, distance: float, i: Index, j: Index) -> tuple[float, Array]:
@@ -128,11 +131,10 @@ def soft_spheres(flat: Array, n: int, d: int, distance: float, i: Index, j: Inde
         0.25
     """
     x, norm = _directions(flat, n, d)
-    apart = x[i] - x[j]
-    length = np.sqrt(np.maximum(np.einsum("pd,pd->p", apart, apart), 1e-24))
+    apart = _Apart(x, i, j)
+    length = np.sqrt(apart.squares())
     overlap = np.maximum(1 - length / distance, 0.0)
-    apart *= (-2 * overlap / (distance * length))[:, None]
-    return float(overlap @ overlap), _gradient(x, norm, apart, i, j)
+    return float(overlap @ overlap), apart.gradient(norm, -2 * overlap / (distance * length))
 
 
 def _directions(flat: Array, n: int, d: int) -> tuple[Array, Array]:
@@ -141,23 +143,62 @@ def _directions(flat: Array, n: int, d: int) -> tuple[Array, Array]:
     return w / norm, norm
 
 
-def _gradient(x: Array, norm: Array, by_pair: Array, i: Index, j: Index) -> Array:
-    """The gradient with respect to w, flattened, from that of each pair with respect to x_i; x_j has the opposite."""
-    n, d = x.shape
-    gradient = np.empty((n, d))
-    for k in range(d):
-        gradient[:, k] = np.bincount(i, by_pair[:, k], n) - np.bincount(j, by_pair[:, k], n)
-    gradient -= np.einsum("nd,nd->n", gradient, x)[:, None] * x
-    gradient /= norm
-    return gradient.ravel()
+class _Apart:
+    """The differences x_i - x_j of pairs, in parts of bounded memory; where one part holds all it is made once.
+
+    The gradient is asked for last: it scales the differences in place.
+    """
+
+    def __init__(self, x: Array, i: Index, j: Index) -> None:
+        self.x, self.i, self.j = x, i, j
+        self.size = max(1, SCRATCH // x.shape[1])
+        self.all = x[i] - x[j] if len(i) <= self.size else None
+
+    def parts(self) -> Iterator[tuple[slice, Array]]:
+        if self.all is not None:
+            yield slice(0, len(self.i)), self.all
+            return
+        for begin in range(0, len(self.i), self.size):
+            part = slice(begin, begin + self.size)
+            yield part, self.x[self.i[part]] - self.x[self.j[part]]
+
+    def squares(self) -> Array:
+        """The squared distances, kept off zero."""
+        square = np.empty(len(self.i))
+        for part, apart in self.parts():
+            np.einsum("pd,pd->p", apart, apart, out=square[part])
+        return np.maximum(square, 1e-24, out=square)
+
+    def gradient(self, norm: Array, weight: Array) -> Array:
+        """With respect to w, flattened, where that of a pair with respect to x_i is weight (x_i - x_j)."""
+        n, d = self.x.shape
+        gradient = np.zeros((n, d))
+        for part, apart in self.parts():
+            i, j = self.i[part], self.j[part]
+            apart *= weight[part, None]
+            for k in range(d):
+                gradient[:, k] += np.bincount(i, apart[:, k], n) - np.bincount(j, apart[:, k], n)
+        gradient -= np.einsum("nd,nd->n", gradient, self.x)[:, None] * self.x
+        gradient /= norm
+        return gradient.ravel()
 
 
-def stages(d: int) -> tuple[Stage, ...]:
-    """The stages for a dimension; the last ones are nearly the packing itself.
+def _travelled(x: Array, y: Array) -> float:
+    """The largest distance between a point and where it was."""
+    step = x - y
+    return math.sqrt(float(np.einsum("nd,nd->n", step, step).max()))
+
+
+def stages(n: int, d: int) -> tuple[Stage, ...]:
+    """The stages for n points in d dimensions; the last ones are nearly the packing itself.
 
     In three dimensions the hexagonal packing is the scale: spheres a little too large order the points, and shrink.
-    In others nothing so good is known, and the Riesz exponent grows step by step.
+    In others nothing so good is known, and the Riesz exponent, or the sharpness of the soft maximum, grows step by
+    step.
     """
+    if n <= CROWDED * d:
+        sharper = (3, 10, 30, 100, 300, 1000, 3000, 10_000, 100_000)
+        return tuple(Stage(soft_maximum, b, math.inf, 150, f"soft {b}") for b in sharper)
     if d == 3:
         order = [Stage(riesz, 16, 2.2, 60, "Riesz 16")]
         for size in (1.02, 1.0, 0.99, 0.985, 0.98, 0.975):
@@ -201,7 +242,7 @@ class Spread:
             x = unit(np.random.default_rng(self.seed).standard_normal((self.n, self.d)))
             origin = "random points"
         self._keep(x, origin)
-        plan = stages(self.d)
+        plan = stages(self.n, self.d)
         total, done = sum(stage.iterations for stage in plan), 0
         for stage in plan:
             if self.target is not None and self.angle >= self.target:
@@ -216,6 +257,8 @@ class Spread:
 
     def _stage(self, x: Array, stage: Stage, until: float) -> Array:
         """Minimise one energy, over as many lists of near pairs as it takes."""
+        if stage.reach == math.inf:
+            return self._descend(x, stage, (), math.inf, until, 0)[0]
         spacing = packing_angle(self.n, self.d)
         cutoff = min(stage.reach * spacing, self._roomy())
         skin = max(0.1 * spacing, 0.35 * (cutoff - 1.1 * spacing))
@@ -228,17 +271,19 @@ class Spread:
         return x
 
     def _descend(
-        self, x: Array, stage: Stage, pairs: tuple[Index, Index], skin: float, until: float, done: int
+        self, x: Array, stage: Stage, pairs: tuple[Index, ...], skin: float, until: float, done: int
     ) -> tuple[Array, int, bool]:
         """L-BFGS until a point has travelled the skin: points, iterations, and whether nothing is left to do."""
         from scipy.optimize import minimize
 
-        if not len(pairs[0]):
+        if pairs and not len(pairs[0]):
             return x, 0, True
         spacing = packing_angle(self.n, self.d)
         sharpness = stage.sharpness
         if stage.energy is soft_spheres:
             sharpness *= 2 * math.sin(spacing / 2)
+        elif stage.energy is soft_maximum:
+            sharpness /= max(1 - min(largest_cosine(x), math.cos(spacing)), 1e-12)
         used = 0
 
         def watch(*, intermediate_result: OptimizeResult) -> None:
@@ -246,7 +291,7 @@ class Spread:
             used += 1
             self._now = unit(intermediate_result.x.reshape(self.n, self.d))
             self._tell((done + used) / stage.iterations, stage.name)
-            if time.monotonic() >= until or float(np.abs(self._now - x).max()) > skin:
+            if time.monotonic() >= until or _travelled(self._now, x) > skin:
                 raise StopIteration
 
         # Lengths are measured in spacings, so that the first step of L-BFGS is of a sensible size.

@@ -43,6 +43,16 @@ def largest_cosine(x: Array) -> float:
     return float(gram.max())
 
 
+def angle_of(cosine: float) -> float:
+    """The angle of a cosine, radians; rounding may have carried the cosine of unit vectors past 1 or -1.
+
+    Example:
+        >>> angle_of(1 + 1e-15)
+        0.0
+    """
+    return math.acos(min(1.0, max(-1.0, cosine)))
+
+
 def soft_maximum(flat: Array, n: int, d: int, b: float) -> tuple[float, Array]:
     """Value and gradient of the soft maximum of the cosines at w, flattened.
 

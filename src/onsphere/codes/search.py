@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onsphere.codes.code import Improvement, Progress
 from onsphere.codes.hopping import hop
 from onsphere.codes.interior_point import Polished, polish
-from onsphere.codes.relaxation import largest_cosine, soft_stages, unit
+from onsphere.codes.relaxation import angle_of, largest_cosine, soft_stages, unit
 from onsphere.codes.starts import ARMS, begin
 
 Array = NDArray[np.float64]
@@ -71,7 +71,7 @@ class Search:
                 self.keep(polish(x, deadline=self.deadline), origin)
             assert self.points is not None
             self.chain(self.points, self.cosine)
-        while not self.over:
+        while self.points is None or not self.over:  # the smallest budget, too, gives a code
             self.chain(*self.round())
 
     def round(self) -> tuple[Array, float]:
@@ -92,7 +92,7 @@ class Search:
                 origin, x = begin(self.n, self.d, arm, self.chance())
                 x = soft_stages(x, (100, 300), 50)
                 relaxed.append((largest_cosine(x), origin, x))
-                if self.target is not None and math.acos(relaxed[-1][0]) > self.target - 1e-3:
+                if self.target is not None and angle_of(relaxed[-1][0]) > self.target - 1e-3:
                     break
             for _, origin, x in sorted(relaxed, key=lambda each: each[0])[:POLISHED]:
                 if self.over and found:
@@ -110,7 +110,7 @@ class Search:
         best, best_x, waited = cosine, x, 0
         while waited < (PATIENCE if best <= self.cosine + SAME else IMPATIENCE) and not self.over:
             rng = self.chance()
-            name, moved = hop(x, math.acos(cosine), rng)
+            name, moved = hop(x, angle_of(cosine), rng)
             stages, iterations = RELAXED[int(rng.integers(len(RELAXED)))]
             tolerance = TOLERANCE * (1 - cosine)
             found = polish(soft_stages(moved, stages, iterations), cosine + tolerance, self.deadline)
@@ -128,11 +128,11 @@ class Search:
         """Remember a code if it is the best; its cosine and points."""
         if found.cosine < self.cosine - SAME:
             self.points, self.cosine, self.origin = found.points, found.cosine, origin
-            self.history.append(Improvement(time.monotonic() - self.began, math.acos(max(found.cosine, -1.0)), origin))
+            self.history.append(Improvement(time.monotonic() - self.began, angle_of(self.cosine), origin))
         if self.report is not None:
             done = self.made / self.attempts if self.attempts else 0.0
             share = min(1.0, max(done, (time.monotonic() - self.began) / self.budget_s))
-            self.report(Progress(share, math.acos(max(self.cosine, -1.0)), origin))
+            self.report(Progress(share, angle_of(self.cosine), origin))
         return found.cosine, found.points
 
     def chance(self) -> np.random.Generator:
@@ -148,7 +148,7 @@ class Search:
     @property
     def over(self) -> bool:
         """Whether no further attempt should begin."""
-        if self.target is not None and math.acos(max(min(self.cosine, 1.0), -1.0)) >= self.target:
+        if self.target is not None and angle_of(self.cosine) >= self.target:
             return True
         if self.attempts is not None and self.made >= self.attempts:
             return True

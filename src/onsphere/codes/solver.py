@@ -53,13 +53,14 @@ def solve(
     Where the largest minimum angle is known in closed form the points come at once: the simplex for n <= d + 1, a
     subset of the cross-polytope for n <= 2 d, the polygon for d = 2. Otherwise starts of many kinds are polished by an
     interior point method and followed by basin hopping until the budget is spent; the search ends before that where
-    the best angle is proved and reached. Many points, n (d - 1) > 2500, are spread by a Riesz energy of near pairs.
+    the best angle is proved and reached. Many points, n (d - 1) > 2500, are spread once, by ever sharper energies.
 
     Args:
         n: number of points, at least 2.
         d: dimension of the space, at least 2.
         budget_s: seconds that the search may take, > 0.
-        restarts: attempts (starts and hops) at most; where it ends the search, equal arguments give equal points.
+        restarts: attempts (starts and hops) at most; where it ends the search, equal arguments give equal points. Many
+            points are one attempt.
         seed: of all random numbers.
         objective: ``max_min_angle`` (the Tammes problem), ``thomson`` (energy, s = 1), ``whyte`` (s = 0) or ``riesz``.
         s: the exponent of ``riesz``, >= 0.
@@ -70,7 +71,8 @@ def solve(
         progress: called with a :class:`Progress` as the search goes on.
 
     Returns:
-        A :class:`Code`. Ctrl-C ends the search and gives the best so far, with ``complete=False``.
+        A :class:`Code`. Ctrl-C ends the search and gives the best so far, with ``complete=False``; before the first
+        code is found that is the start, or random points.
 
     Raises:
         ValueError: an argument is out of its range, or does not belong to the objective.
@@ -84,7 +86,7 @@ def solve(
         >>> len(code.contacts), len(code.rattlers), code.certificate > 0.76
         (60, 0, True)
     """
-    _check(n, d, budget_s, restarts, objective, s, weights, half_space, target)
+    _check(n, d, budget_s, restarts, seed, objective, s, weights, half_space, target)
     begun = None if start is None else _start(start, n, d)
     if objective != "max_min_angle":
         power = POWERS.get(objective, s)
@@ -112,10 +114,13 @@ def solve(
         search.run(begun)
     except KeyboardInterrupt:
         complete = False
-        if search.points is None:
-            raise
-    assert search.points is not None
-    return _code(search.points, objective, None, search.origin, tuple(search.history), began, seed, False, complete)
+    if search.points is not None:
+        points, origin = search.points, search.origin
+    elif begun is not None:  # interrupted before anything was found
+        points, origin = begun, "the given start"
+    else:
+        points, origin = unit(np.random.default_rng(seed).standard_normal((n, d))), "random points"
+    return _code(points, objective, None, origin, tuple(search.history), began, seed, False, complete)
 
 
 def _code(
@@ -165,6 +170,7 @@ def _check(
     d: int,
     budget_s: float,
     restarts: int | None,
+    seed: int,
     objective: str,
     s: float | None,
     weights: ArrayLike | None,
@@ -176,8 +182,10 @@ def _check(
             raise ValueError(f"expected {name} to be an integer of at least 2, got {value!r}")
     if not budget_s > 0:
         raise ValueError(f"expected budget_s > 0 seconds, got {budget_s!r}")
-    if restarts is not None and restarts < 1:
-        raise ValueError(f"expected restarts to be at least 1 or None, got {restarts!r}")
+    if restarts is not None and (not isinstance(restarts, int | np.integer) or restarts < 1):
+        raise ValueError(f"expected restarts to be an integer of at least 1 or None, got {restarts!r}")
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise ValueError(f"expected seed to be an integer of at least 0, got {seed!r}")
     if objective not in get_args(Objective):
         raise ValueError(f"expected objective to be one of {', '.join(get_args(Objective))}, got {objective!r}")
     if (objective == "riesz") != (s is not None):
