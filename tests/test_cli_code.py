@@ -46,7 +46,7 @@ def test_a_search_prints_one_row(capsys: pytest.CaptureFixture[str]) -> None:
     # 7 points: cos = 1 - 4 / sqrt(3) * cos(7 pi / 18), proved by Schuette and van der Waerden.
     assert float(cells[2]) == pytest.approx(math.degrees(math.acos(1 - 4 / math.sqrt(3) * math.cos(7 * math.pi / 18))))
     assert float(cells[5]) <= float(cells[2])
-    assert notes[0].startswith("best known: proved optimal")
+    assert notes[0].endswith("; proved optimal")
 
 
 def test_json_is_json_and_holds_the_points(capsys: pytest.CaptureFixture[str]) -> None:
@@ -148,6 +148,8 @@ def test_ctrl_c_keeps_the_best_so_far(monkeypatch: pytest.MonkeyPatch, capsys: p
         ("--n 5 --d 3 --half_space", "--half_space goes with an energy"),
         ("--n 5 --d 3 --objective thomson --weights a", "expected numbers with commas between them, got 'a'"),
         ("--n 2 --d 3 --objective thomson --weights 1,2,3", "3 of them for 2 points"),
+        ("--n 5 --d 3 --objective thomson --weights 1,0", "expected numbers above 0, got 1,0"),
+        ("5 3", "unexpected '5': numbers and names follow an option"),
         ("--n 5 --d 3 --objective whyte --target 3", "not whyte"),
         ("--n 5 --d 3 --target 181", "between 0 and 180 degrees, got 181"),
         ("--n 5 --d 3 --target far", "best-known or a number of degrees, got 'far'"),

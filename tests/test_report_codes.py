@@ -109,6 +109,22 @@ def test_rattlers_have_a_colour_of_their_own() -> None:
     assert "Orange" not in caption(octahedron())
 
 
+def test_points_that_hardly_touch_show_neighbours_and_no_rattlers() -> None:
+    data = octahedron(contacts=[[0, 1]], rattlers=[2, 3, 4, 5])
+    found = traces(figure_points(data))
+    assert "neighbours" in found
+    assert len(found["points"].x) == 6
+    assert "Points that touch no other" not in dict(facts_grid(data).body)
+    assert "Orange" not in caption(data)
+
+
+def test_a_history_of_equal_values_has_an_axis_whose_ticks_differ() -> None:
+    history = [{"seconds": seconds, "value": math.pi / 2, "origin": "hop"} for seconds in (1.0, 2.0)]
+    low, high = figure_history(octahedron(history=history)).layout.yaxis.range
+    assert low < 90 < high
+    assert high - low > 1e-4
+
+
 def test_an_energy_shows_neighbours_and_no_gap() -> None:
     data = octahedron(objective="riesz", s=2.0, energy=6.75, contacts=[], rattlers=[0, 1, 2, 3, 4, 5])
     found = traces(figure_points(data))

@@ -17,6 +17,7 @@ from onsphere.report.code_figures import (
     figure_pair_angles,
     figure_points,
     lines,
+    touching,
 )
 from onsphere.report.page import document, plot_html, table_html, write_atomically
 from onsphere.report.tables import DASH, Grid
@@ -67,15 +68,16 @@ def page(data: Mapping[str, Any]) -> str:
         f"<h1>{title}</h1>",
         f'<p class="facts">{"".join(f"<span>{html.escape(fact)}</span>" for fact in facts)}</p>',
         "" if data["complete"] else '<p class="warn">The search was interrupted: this is the best so far.</p>',
+        # Wide enough for the whole sphere: plotly cuts it off where its place is narrower than high.
         '<div style="display: flex; flex-wrap: wrap; gap: 1rem 2rem">'
-        f'<div style="flex: 1 1 480px; min-width: 0">{plot_html(figure_points(data))}'
+        f'<div style="flex: 1 1 600px; min-width: 0">{plot_html(figure_points(data))}'
         f'<p class="caption">{html.escape(caption(data))}</p></div>'
-        f'<div style="min-width: 0">{table_html(facts_grid(data))}{_source(data)}</div></div>',
+        f'<div style="flex: 0 1 auto; min-width: 0">{table_html(facts_grid(data))}{_source(data)}</div></div>',
     ]
     below = []
     if data.get("pair_angles"):
         below.append(plot_html(figure_pair_angles(data)))
-    if data["history"]:
+    if len(data["history"]) > 1:
         below.append(plot_html(figure_history(data)))
     parts.append(f'<div class="grid">{"".join(below)}</div>')
     return document(title, parts)
@@ -90,8 +92,9 @@ def facts_grid(data: Mapping[str, Any]) -> Grid:
             ("Best known", DASH if known is None else degrees(known["angle_deg"])),
             ("Gap to the best known", gap_words(data["gap_deg"])),
             ("Pairs at the minimum angle", f"{len(data['contacts']):,}"),
-            ("Points that touch no other", f"{len(data['rattlers']):,}"),
         ]
+        if touching(data):
+            lines.append(("Points that touch no other", f"{len(data['rattlers']):,}"))
     else:
         lines.append(("Energy", energy_words(data["energy"])))
     if data.get("holes"):
@@ -104,11 +107,28 @@ def facts_grid(data: Mapping[str, Any]) -> Grid:
 
 
 def _source(data: Mapping[str, Any]) -> str:
-    known = data["best_known"]
-    if known is None or data["energy"] is not None:
+    if data["energy"] is not None:
         return ""
-    words = html.escape(f"The best known angle: {known['status']}; {known['source'].rstrip('.')}.")
-    return f'<p class="caption" style="max-width: 44ch">{words}</p>'
+    words = best_known_words(data)
+    return f'<p class="caption" style="max-width: 44ch">{html.escape(f"{words[0].upper()}{words[1:]}.")}</p>'
+
+
+def best_known_words(data: Mapping[str, Any]) -> str:
+    """Where the best known angle comes from, or what stands in for it.
+
+    >>> best_known_words({"n": 4, "d": 3, "best_known": {"status": "proved optimal", "source": "simplex"}})
+    'best known angle: from simplex; proved optimal'
+    >>> best_known_words({"n": 2000, "d": 3, "best_known": None, "angle_deg": 4.8, "hexagonal_deg": 5.0})
+    'best known angle: none is recorded for n=2000, d=3; this one is 96.0 % of the hexagonal angle 5.000000°'
+    """
+    known = data["best_known"]
+    if known is not None:
+        return f"best known angle: from {known['source']}; {known['status']}"
+    said = f"best known angle: none is recorded for n={data['n']}, d={data['d']}"
+    if data.get("hexagonal_deg"):
+        share = 100 * data["angle_deg"] / data["hexagonal_deg"]
+        said += f"; this one is {share:.1f} % of the hexagonal angle {data['hexagonal_deg']:.6f}°"
+    return said
 
 
 def objective_words(data: Mapping[str, Any]) -> str:
@@ -175,10 +195,10 @@ def caption(data: Mapping[str, Any]) -> str:
         )
         return " ".join([*said, f"{drawn}: with so many, lines would hide them."])
     pairs, name = lines(data)
-    if pairs:
+    if len(pairs):
         some = f"; {LINES:,} of {len(pairs):,} are drawn" if len(pairs) > LINES else ""
         said.append(f"Lines join {'the pairs at the minimum angle' if name == 'contacts' else 'neighbours'}{some}.")
-    if data["rattlers"] and name == "contacts":
+    if data["rattlers"] and data["energy"] is None and touching(data):
         said.append("Orange points touch no other and can be moved.")
     if data.get("holes"):
         said.append(

@@ -23,9 +23,14 @@ Vectors = NDArray[np.float64]
 
 def lines(data: Mapping[str, Any]) -> tuple[Sequence[Sequence[int]], str]:
     """The pairs that lines join, and their name: at a minimum of an energy no two pairs need have the same angle."""
-    if data["energy"] is None:
+    if data["energy"] is None and touching(data):
         return data["contacts"], "contacts"
     return (data.get("holes") or {}).get("sides") or [], "neighbours"
+
+
+def touching(data: Mapping[str, Any]) -> bool:
+    """Whether the points are polished until most of them touch another, so that the others are worth a word."""
+    return 2 * len(data["rattlers"]) < int(data["n"])
 
 
 def figure_points(data: Mapping[str, Any]) -> go.Figure:
@@ -44,7 +49,7 @@ def figure_points(data: Mapping[str, Any]) -> go.Figure:
         shown = np.sort(np.random.default_rng(0).choice(len(points), DRAWN, replace=False))
     if on_sphere:
         loose = np.zeros(len(points), bool)
-        if data["energy"] is None and data["n"] <= MANY:
+        if data["energy"] is None and touching(data) and data["n"] <= MANY:
             loose[np.asarray(data["rattlers"], int)] = True
         _points(figure, points, shown[~loose[shown]], "points", POINT)
         _points(figure, points, shown[loose[shown]], "points that touch no other", RATTLER)
@@ -249,4 +254,8 @@ def figure_history(data: Mapping[str, Any]) -> go.Figure:
         figure.add_hline(y=known["angle_deg"], line={"width": 1, "dash": "dash", "color": HOLE})
     figure.update_xaxes(title="seconds")
     figure.update_yaxes(title="minimum angle, degree" if angle else "energy", tickformat=".7~g")
+    shown = [*values, *([known["angle_deg"]] if angle and known else [])]
+    middle, least = (max(shown) + min(shown)) / 2, 1e-5 * abs(values[-1])
+    if max(shown) - min(shown) < least:  # ticks must differ in the digits that they have
+        figure.update_yaxes(range=[middle - least, middle + least])
     return finished(figure, "Improvements" + ("; dashed: the best known" if angle and known else ""), 380)

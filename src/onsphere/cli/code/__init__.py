@@ -16,6 +16,13 @@ minimise an energy of theirs. Shows the minimum angle beside the best known one 
 very coordinates that are saved. Ctrl-C ends the search and keeps the best so far."""
 
 EXAMPLES = """\
+the row that is printed:
+  angle      the smallest angle between two points
+  gap        how far it is below the best known one; none, where they agree in all digits that are sure
+  certified  a lower bound of the angle, proved for the coordinates as they stand
+  contacts   pairs of points at the smallest angle; rattlers: points that touch no other and can be moved
+  found by   the start, or the change of an earlier code, that led to it
+
 examples:
   onsphere code --n 30 --d 3
   onsphere code --n 130 --d 4 --budget 600 --save points.csv --html
@@ -31,7 +38,7 @@ NO_NAME = Path()  # --html without a file
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise Mistake(f"{message} (all options: {self.prog} --help)")
+        raise Mistake(f"{message.removeprefix('argument ')} (all options: {self.prog} --help)")
 
 
 def _parser() -> _Parser:
@@ -42,42 +49,50 @@ def _parser() -> _Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--n", type=int, metavar="N", help="how many points")
-    parser.add_argument("--d", type=int, metavar="D", help="the dimension of the space that holds the sphere")
-    parser.add_argument(
-        "--budget", type=float, default=60.0, metavar="SECONDS", help="how long to search (default: 60)"
+    one = parser.add_argument_group("the search for one code")
+    one.add_argument("--n", type=int, metavar="N", help="how many points")
+    one.add_argument(
+        "--d", type=int, metavar="D", help="the dimension of the space that holds the sphere: 3 for a ball"
     )
-    parser.add_argument("--seed", type=int, default=0, help="everything random comes from it (default: 0)")
-    parser.add_argument(
-        "--restarts", type=int, metavar="N", help="at most so many starts (default: as the time allows)"
+    one.add_argument("--budget", type=float, default=60.0, metavar="SECONDS", help="how long to search (default: 60)")
+    one.add_argument(
+        "--target", metavar="best-known|DEGREES", help="stop as soon as the minimum angle is reached, to 1e-8 degrees"
     )
-    parser.add_argument(
+    one.add_argument(
+        "--restarts",
+        type=int,
+        metavar="N",
+        help="at most so many attempts (default: as the time allows); where this ends the search, and not the time, "
+        "equal arguments give equal points",
+    )
+    one.add_argument("--seed", type=int, default=0, metavar="N", help="everything random comes from it (default: 0)")
+    one.add_argument("--start", type=Path, metavar="FILE", help="points to begin with: .npy, .csv or .xyz")
+    energy = parser.add_argument_group("an energy instead of the minimum angle")
+    energy.add_argument(
         "--objective",
         choices=OBJECTIVES,
         default="max_min_angle",
-        help="what to optimise: the minimum angle (default), or the energy sum of 1/distance (thomson), of "
-        "-log distance (whyte), or of 1/distance^s (riesz)",
+        metavar="NAME",
+        help="max_min_angle (default), or the energy to make small: thomson, the sum of 1/distance; whyte, of "
+        "-log distance; riesz, of 1/distance^s",
     )
-    parser.add_argument("--s", type=float, metavar="S", help="the power of --objective riesz")
-    parser.add_argument("--half_space", action="store_true", help="energies: between the points and their negatives")
-    parser.add_argument(
+    energy.add_argument("--s", type=float, metavar="S", help="the power of riesz")
+    energy.add_argument("--half_space", action="store_true", help="between the points and their negatives")
+    energy.add_argument(
         "--weights",
         metavar="B1,B2,...",
-        help="energies: factors of the first points, as in eq. D.10 of the thesis; those of the others are 1",
+        help="factors of the first points, as in eq. D.10 of the thesis; those of the others are 1",
     )
-    parser.add_argument(
-        "--target", metavar="best-known|DEGREES", help="stop as soon as the minimum angle is reached, to 1e-8 degrees"
-    )
-    parser.add_argument("--start", type=Path, metavar="FILE", help="points to begin with: .npy, .csv or .xyz")
-    parser.add_argument(
+    output = parser.add_argument_group("what comes out")
+    output.add_argument(
         "--save",
         type=Path,
         action="append",
         metavar="FILE",
         help="write the points as .npy, .csv or (d = 3) .xyz; may be repeated. With --table the .json file that keeps "
-        "the runs, with --figure the .svg or .png",
+        "the rows, with --figure the .svg or .png",
     )
-    parser.add_argument(
+    output.add_argument(
         "--html",
         type=Path,
         nargs="?",
@@ -85,16 +100,25 @@ def _parser() -> _Parser:
         metavar="FILE",
         help="write a page with the sphere to turn, which opens offline (default name: code-N-D.html)",
     )
-    parser.add_argument("--json", action="store_true", help="print all numbers as JSON, and nothing else")
-    parser.add_argument("--table", action="store_true", help="run Table 1 of the MMA paper again beside the own search")
-    parser.add_argument(
+    output.add_argument("--json", action="store_true", help="print all numbers as JSON, and nothing else")
+    papers = parser.add_argument_group("the papers' results")
+    papers.add_argument(
+        "--table",
+        action="store_true",
+        help="run Table 1 of the MMA paper again, beside a search of --budget seconds a row; a row that --save's file "
+        "has already is not run twice",
+    )
+    papers.add_argument(
+        "--rows", nargs="+", metavar="D,N", help="--table: some rows, such as 3,30 4,130 (default: all of the paper's)"
+    )
+    papers.add_argument(
         "--iterations",
         type=int,
         default=10_000,
         metavar="N",
         help="--table: steps of SGD (default: 10000, the paper's)",
     )
-    parser.add_argument(
+    papers.add_argument(
         "--patience",
         type=int,
         default=300,
@@ -102,14 +126,11 @@ def _parser() -> _Parser:
         help="--table: steps without a lower loss after which the learning rate is divided by 5 (default: 300, which "
         "gives the paper's numbers)",
     )
-    parser.add_argument(
-        "--rows",
-        nargs="+",
-        metavar="D,N",
-        help="--table: rows to run, such as 3,30 4,130 (default: all of the paper's)",
-    )
-    parser.add_argument(
-        "--figure", choices=FIGURES, help="draw a figure: 5.1, D.1, D.2 of the thesis, 2 of the MMA paper"
+    papers.add_argument(
+        "--figure",
+        choices=FIGURES,
+        metavar="NAME",
+        help="draw Figure 5.1, D.1 or D.2 of the thesis, or 2 of the MMA paper",
     )
     return parser
 
@@ -118,6 +139,10 @@ def code(argv: Sequence[str]) -> int:
     """`onsphere code ...`."""
     parser = _parser()
     given, unknown = parser.parse_known_args(argv)
+    if unknown and not unknown[0].startswith("-"):
+        raise Mistake(
+            f"unexpected {unknown[0]!r}: numbers and names follow an option, as in {parser.prog} --n 30 --d 3"
+        )
     if unknown:
         options = [option for action in parser._actions for option in action.option_strings]
         raise Mistake(f"unknown argument {unknown[0]!r}{closest(unknown[0], options)} (all: {parser.prog} --help)")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onsphere.codes.asymptotics import hexagonal_angle
 from onsphere.codes.code import Code
 
 Points = NDArray[np.float64]
@@ -46,6 +47,7 @@ def facts(code: Code, settings: Mapping[str, Any]) -> dict[str, Any]:
         if known is None
         else {"angle_deg": math.degrees(known.angle), "status": known.status, "source": known.source},
         "gap_deg": None if code.gap is None else math.degrees(code.gap),
+        "hexagonal_deg": math.degrees(hexagonal_angle(code.n)) if code.d == 3 and code.n > 2 else None,
         "energy": code.energy,
         "contacts": code.contacts.tolist(),
         "rattlers": code.rattlers.tolist(),

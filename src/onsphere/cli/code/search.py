@@ -8,21 +8,19 @@ import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onsphere.cli.code.bar import Bar
-from onsphere.cli.mistakes import Mistake, words
-
-if TYPE_CHECKING:
-    from onsphere.codes.code import Code
+from onsphere.cli.mistakes import Mistake, or_mistake
 
 ENERGIES = ("thomson", "whyte", "riesz")
 ON_TARGET = math.radians(1e-8)  # how near to the target is on it: angles in tables are rounded
-WIDTH = 120  # of the table in a file or a pipe
+WIDTH = 150  # of the table in a file or a pipe
 
 
 def search(given: argparse.Namespace) -> int:
@@ -33,23 +31,20 @@ def search(given: argparse.Namespace) -> int:
     settings, keywords = _settings(given)
     from rich.console import Console
 
-    from onsphere import codes, report  # noqa: F401 - what the report needs had better be missing now than afterwards
+    from onsphere import codes, report  # what the report needs had better be missing now than afterwards
 
     words = _degrees if given.objective == "max_min_angle" else _energy
-    try:
-        with Bar(Console(stderr=True), words) as bar:
-            code = codes.solve(given.n, given.d, progress=bar, **keywords)
-    except ValueError as error:
-        raise Mistake(str(error)) from error
+    with Bar(Console(stderr=True), words) as bar:
+        code = or_mistake(lambda: codes.solve(given.n, given.d, progress=bar, **keywords))
     if not code.complete:
         print("onsphere: interrupted; this is the best so far", file=sys.stderr)
     for path in saves:
-        _written(path, lambda path=path: _save(code, path))  # type: ignore[misc]
+        _written(path, partial(codes.save, code.points, path))
     from onsphere.cli.code.facts import facts, for_page
 
     data = facts(code, settings)
     if page is not None:
-        _written(page, lambda: _write_page({**data, **for_page(code)}, page))
+        _written(page, partial(report.write_code_page, {**data, **for_page(code)}, page))
     try:
         if given.json:
             print(json.dumps(data, allow_nan=False))
@@ -88,7 +83,7 @@ def _check_files(saves: Sequence[Path], page: Path | None, d: int) -> None:
         try:
             check_destination(path, d)
         except (OSError, ValueError) as error:
-            raise Mistake(f"--save {path}: {error}") from error
+            raise Mistake(f"--save: {error}") from error
     if page is not None and page.suffix.lower() not in (".html", ".htm"):
         raise Mistake(f"--html {page}: expected a name that ends in .html")
     if page is not None and not page.parent.is_dir():
@@ -130,6 +125,8 @@ def _weights(text: str, n: int) -> NDArray[np.float64]:
         first = [float(part) for part in text.split(",")]
     except ValueError as error:
         raise Mistake(f"--weights: expected numbers with commas between them, got {text!r}") from error
+    if not all(0 < each < math.inf for each in first):
+        raise Mistake(f"--weights: expected numbers above 0, got {text}")
     if len(first) > n:
         raise Mistake(f"--weights: {len(first)} of them for {n} points")
     return np.array([*first, *[1.0] * (n - len(first))])
@@ -138,12 +135,7 @@ def _weights(text: str, n: int) -> NDArray[np.float64]:
 def _start(path: Path, n: int, d: int) -> NDArray[np.float64]:
     from onsphere.codes.files import load
 
-    try:
-        points = load(path)
-    except OSError as error:
-        raise Mistake(f"--start {words(error)}") from error
-    except ValueError as error:
-        raise Mistake(f"--start: {error}") from error
+    points = or_mistake(lambda: load(path))
     if points.shape != (n, d):
         raise Mistake(f"--start {path} holds {points.shape[0]} points in {points.shape[1]} dimensions, not {n} in {d}")
     return points
@@ -175,18 +167,6 @@ def _energy(value: float) -> str:
     from onsphere.report.code import energy_words
 
     return f"energy {energy_words(value)}"
-
-
-def _save(code: Code, path: Path) -> None:
-    from onsphere.codes.files import save
-
-    save(code.points, path)
-
-
-def _write_page(data: Mapping[str, Any], path: Path) -> None:
-    from onsphere.report.code import write_code_page
-
-    write_code_page(data, path)
 
 
 def _written(path: Path, write: Callable[[], None]) -> None:
@@ -256,13 +236,14 @@ def _style(title: str, data: Mapping[str, Any]) -> str:
 
 def notes(data: Mapping[str, Any]) -> list[str]:
     """What belongs to the row and has no room in it."""
-    known, said = data["best_known"], []
+    said = []
     if data["energy"] is None:
-        said.append(
-            f"best known: {known['status']}; {known['source']}"
-            if known is not None
-            else f"best known: none is recorded for n={data['n']}, d={data['d']}"
-        )
+        from onsphere.report.code import best_known_words
+        from onsphere.report.code_figures import touching
+
+        said.append(best_known_words(data))
+        if not touching(data):
+            said.append("few contacts: the points are near a packing, and not polished until all of them touch")
     if data["exact"]:
         said.append("a closed form: nothing was searched")
     return said
