@@ -101,7 +101,7 @@ def facts_grid(data: Mapping[str, Any]) -> Grid:
         lines.append(("Largest hole, radius", degrees(max(data["holes"]["radii_deg"]))))
     lines += [
         ("Objective", objective_words(data)),
-        ("Found by", f"{data['origin']}{' (closed form)' if data['exact'] else ''}"),
+        ("Found by", f"{data['origin']}{' (closed form)' if data['exact'] else ''}".replace(", ", ",\n")),
     ]
     return Grid("What is known", ("Quantity", "Value"), tuple(lines))
 

@@ -57,11 +57,12 @@ def figure_points(data: Mapping[str, Any]) -> go.Figure:
         _places(figure, points, shown, np.asarray(data["view"]["hidden"], float))
     finished(figure, "Points on the sphere" if on_sphere else "Projection to three dimensions", 680)
     nothing = {"visible": False, "showspikes": False}
+    away = 1.0 if on_sphere else 1.15  # there the scale of colours takes some of the width
     figure.update_layout(
         scene={
             **{axis: {**nothing, "range": [-1.03, 1.03]} for axis in ("xaxis", "yaxis", "zaxis")},
             "aspectmode": "cube",
-            "camera": {"eye": {"x": 1.05, "y": 0.8, "z": 0.55}},
+            "camera": {"eye": {"x": 1.05 * away, "y": 0.8 * away, "z": 0.55 * away}},
             "dragmode": "orbit",
         },
         margin={"l": 0, "r": 0, "b": 0},
