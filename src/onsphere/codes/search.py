@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from onsphere.codes.code import Improvement, Progress
 from onsphere.codes.hopping import hop
 from onsphere.codes.interior_point import Polished, polish
-from onsphere.codes.relaxation import angle_of, largest_cosine, soft_stages, unit
+from onsphere.codes.packing_angle import packing_angle
+from onsphere.codes.relaxation import angle_of, largest_cosine, riesz_stages, soft_stages, unit
 from onsphere.codes.starts import ARMS, begin
 
 Array = NDArray[np.float64]
@@ -26,6 +27,7 @@ IMPATIENCE = 15  # the same where the chain is not the one of the best code
 HOPEFUL = 0.01  # of 1 - cosine: how far from the best a start may be to be polished to its end
 TOLERANCE = 1e-3  # of 1 - cosine: how much worse a code may be for a hop to go on from there
 WORSE = 0.3  # how often a worse code within the tolerance is accepted
+CROWDED = 1e-2  # of a good angle: where a start's is smaller, an energy that diverges separates the points first
 SAME = 1e-12  # two cosines closer than this are one code's
 RELAXED: tuple[tuple[tuple[float, ...], int], ...] = (
     ((30,), 40),
@@ -66,7 +68,9 @@ class Search:
         if start is not None:
             # Equal points feel no force, so a little noise comes first.
             noisy = unit(start + 1e-6 * self.chance().standard_normal(start.shape))
-            relaxed = soft_stages(noisy, (30, 100), 100)
+            crowded = angle_of(largest_cosine(noisy)) < CROWDED * packing_angle(self.n, self.d)
+            apart = riesz_stages(noisy, (2,), 100) if crowded else noisy
+            relaxed = soft_stages(apart, (30, 100), 100)
             for origin, x in (("the given start", noisy), ("the given start, relaxed", relaxed)):
                 self.keep(polish(x, deadline=self.deadline), origin)
             assert self.points is not None

@@ -16,6 +16,7 @@ Bonds = dict[tuple[int, int], int]
 
 LARGEST = 400  # elements of a group at most
 DRAWS = 60  # groups drawn before a start is given up
+SAME = 1 - 1e-9  # the cosine from which on two points are one
 DIGITS = 6  # to which two images, or two elements of a group, are compared
 
 
@@ -146,8 +147,10 @@ def _union(group: Array, n: int, rng: np.random.Generator) -> Array | None:
     left = n - generic * order
     parts: list[Array] = []
     while left and (fitting := [k for k, points in enumerate(small) if len(points) <= left]):
-        parts.append(small.pop(fitting[int(rng.integers(len(fitting)))]))
-        left -= len(parts[-1])
+        taken = small.pop(fitting[int(rng.integers(len(fitting)))])
+        if not any((part @ taken[0]).max() > SAME for part in parts):  # two elements may fix the same axis
+            parts.append(taken)
+            left -= len(taken)
     if left:
         return None
     for _ in range(generic):
