@@ -146,10 +146,10 @@ def test_generated_parts_are_there(site: Path) -> None:
 
 def test_every_public_name_is_in_the_reference(site: Path) -> None:
     import onsphere
-    from onsphere import data, diagnostics, functional, integrations, models, train
+    from onsphere import codes, data, diagnostics, functional, integrations, models, train
 
     described = set(re.findall(r'id="(onsphere[\w.]+)"', "".join(p.read_text() for p in (site / "api").glob("*.html"))))
-    for module in (onsphere, data, diagnostics, functional, integrations, models, train):
+    for module in (onsphere, codes, data, diagnostics, functional, integrations, models, train):
         for name in module.__all__:
             found = getattr(module, name)
             if not isinstance(found, ModuleType):
