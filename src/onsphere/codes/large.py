@@ -241,7 +241,7 @@ class Spread:
         else:
             x = unit(np.random.default_rng(self.seed).standard_normal((self.n, self.d)))
             origin = "random points"
-        self._keep(x, origin)
+        self._keep(x if start is None else start, origin)
         plan = stages(self.n, self.d)
         total, done = sum(stage.iterations for stage in plan), 0
         for stage in plan:

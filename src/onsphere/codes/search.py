@@ -66,12 +66,13 @@ class Search:
     def run(self, start: Array | None = None) -> None:
         """Search until the budget, the attempts or the target is reached; Ctrl-C passes through, and all is kept."""
         if start is not None:
+            self.keep(Polished(start, largest_cosine(start), 0, False), "the given start")
             # Equal points feel no force, so a little noise comes first.
             noisy = unit(start + 1e-6 * self.chance().standard_normal(start.shape))
             crowded = angle_of(largest_cosine(noisy)) < CROWDED * packing_angle(self.n, self.d)
             apart = riesz_stages(noisy, (2,), 100) if crowded else noisy
             relaxed = soft_stages(apart, (30, 100), 100)
-            for origin, x in (("the given start", noisy), ("the given start, relaxed", relaxed)):
+            for origin, x in (("the given start, polished", noisy), ("the given start, relaxed", relaxed)):
                 self.keep(polish(x, deadline=self.deadline), origin)
             assert self.points is not None
             self.chain(self.points, self.cosine)
