@@ -46,3 +46,17 @@ def test_the_example_runs() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert len(re.findall(r"accuracy \d+\.\d+ %", done.stdout)) == 2
+
+
+def test_the_example_of_points_on_a_sphere_runs(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "spherical_code.py"), "--classes", "8", "--seconds", "1"],
+        cwd=tmp_path,  # where it writes its file
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "minimum angle 90.000000 degrees" in done.stdout  # 8 points in 4 dimensions: the cross-polytope
+    assert (tmp_path / "prototypes.npy").exists()
