@@ -243,7 +243,7 @@ def notes(data: Mapping[str, Any]) -> list[str]:
 
         said.append(best_known_words(data))
         if not touching(data):
-            said.append("few contacts: the points are near a packing, and not polished until all of them touch")
+            said.append("few contacts: the points are spread, but not polished until they touch")
     if data["exact"]:
         said.append("a closed form: nothing was searched")
     return said
