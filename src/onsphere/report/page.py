@@ -83,8 +83,12 @@ function coloured(layout) {
 }
 function draw() {
   for (const place of document.querySelectorAll(".plot")) {
-    const figure = JSON.parse(place.nextElementSibling.textContent);
-    Plotly.react(place, figure.data, coloured(figure.layout), {responsive: true, displayModeBar: false});
+    const figure = JSON.parse(place.nextElementSibling.textContent), layout = figure.layout;
+    if (layout.scene) {  // plotly cuts a scene off that is narrower than high
+      layout.height = Math.min(layout.height, place.clientWidth + 130);
+      place.style.height = `${layout.height}px`;
+    }
+    Plotly.react(place, figure.data, coloured(layout), {responsive: true, displayModeBar: false});
   }
 }
 draw();
