@@ -240,6 +240,15 @@ def test_a_start_of_equal_points_is_spread() -> None:
     assert spread.angle > 0.8 * hexagonal_angle(300)
 
 
+@pytest.mark.parametrize(("n", "d"), [(2000, 3), (1500, 6)])
+def test_a_clustered_start_is_loosened_and_a_good_one_left_as_it_is(n: int, d: int) -> None:
+    spread, x = _spread(n, d), _random(n, d)
+    assert np.abs(spread._loosened(x) - x).max() < 1e-5
+    cluster = spread._loosened(unit(x[:1] + 1e-3 * x))
+    assert len(near_pairs(cluster, spread._roomy())[0]) <= 1.5 * large.CLUSTERED * large.NEIGHBOURS * n / 2
+    np.testing.assert_allclose(np.linalg.norm(cluster, axis=1), 1, atol=1e-14)
+
+
 @pytest.mark.parametrize("calls", [1, 40])
 def test_an_interrupted_run_keeps_the_best_so_far(calls: int) -> None:
     seen: list[Progress] = []

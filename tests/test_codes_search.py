@@ -241,7 +241,7 @@ def test_a_polish_gives_up_where_nothing_better_is_in_sight() -> None:
 
 
 @pytest.mark.parametrize("name", list(hopping.MOVES))
-@pytest.mark.parametrize(("n", "d"), [(3, 3), (4, 3), (7, 3), (12, 4), (30, 8)])
+@pytest.mark.parametrize(("n", "d"), [(9, 2), (3, 3), (4, 3), (7, 3), (12, 4), (30, 8)])
 def test_moves_keep_the_size_and_the_sphere_and_change_something(name: str, n: int, d: int) -> None:
     x = polish(_random(n, d)).points
     before = x.copy()

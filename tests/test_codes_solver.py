@@ -211,6 +211,18 @@ def test_the_smallest_starts_come_to_their_optimum(n: int, d: int) -> None:
     assert code.min_angle == pytest.approx(solve(n, d).min_angle, abs=1e-7)
 
 
+@pytest.mark.parametrize(("n", "d"), [(9, 2), (3, 2), (2, 3), (5, 4)])
+def test_hops_go_on_where_a_target_is_out_of_reach(n: int, d: int) -> None:
+    code = solve(n, d, start=_random(n, d), target=math.pi, restarts=40)
+    assert code.min_angle == pytest.approx(solve(n, d).min_angle, abs=1e-7)
+
+
+def test_few_points_in_very_many_dimensions_come_near_the_simplex() -> None:
+    code = solve(30, 120, start=_random(30, 120))
+    _sound(code, 30, 120)
+    assert code.min_angle == pytest.approx(math.acos(-1 / 29), abs=1e-4)
+
+
 @pytest.mark.parametrize(("n", "d"), [(12, 3), (60, 3), (30, 6)])
 def test_equal_points_of_a_start_separate(n: int, d: int) -> None:
     code = solve(n, d, start=np.ones((n, d)), restarts=1)

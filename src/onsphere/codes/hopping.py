@@ -69,7 +69,8 @@ def twist(x: Array, angle: float, rng: np.random.Generator) -> Array:
     side = z[:, 0] > rng.uniform(-0.6, 0.8)
     turn = rng.uniform(0.3, 1.5) * angle * (1 if rng.random() < 0.5 else -1)
     rotation = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
-    z[side, 1:3] = z[side, 1:3] @ rotation
+    plane = slice(1, 3) if x.shape[1] > 2 else slice(0, 2)  # in two dimensions there is only one
+    z[side, plane] = z[side, plane] @ rotation
     return unit(z @ frame.T)
 
 
@@ -86,7 +87,7 @@ def hop(x: Array, angle: float, rng: np.random.Generator) -> tuple[str, Array]:
     """A random move: its name and the moved points.
 
     Args:
-        x: (n, d) unit rows, d >= 3.
+        x: (n, d) unit rows.
         angle: the minimum angle of x, radians: the scale of the moves.
         rng: where chance comes from.
 

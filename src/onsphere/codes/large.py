@@ -49,6 +49,8 @@ class Stage:
     name: str
 
 
+CLUSTERED = 2  # times as many neighbours as of uniform points: from there on a start is loosened
+SAMPLE = 64  # of the points whose neighbours are counted for that
 NEIGHBOURS = 100  # that a point's list may hold on average: fixes the cutoff where there is little room between points
 TREE_DIMENSIONS = 4  # up to here a k-d tree finds the near pairs; above, tiles of the Gram matrix
 TILE = 1024
@@ -234,8 +236,7 @@ class Spread:
     def run(self, start: Array | None = None) -> None:
         """All stages, each with its share of the time; Ctrl-C passes through, with the best so far kept."""
         if start is not None:
-            noise = 1e-6 * np.random.default_rng(self.seed).standard_normal(start.shape)  # equal points feel no force
-            x, origin = unit(start + noise), "the given start"
+            x, origin = self._loosened(start), "the given start"
         elif self.d == 3:
             x, origin = fibonacci(self.n), "Fibonacci points"
         else:
@@ -254,6 +255,25 @@ class Spread:
             finally:  # also of an interrupted stage
                 if self._now is not None:
                     self._keep(self._now, f"{origin}, {stage.name}")
+                    self._now = None
+
+    def _loosened(self, start: Array) -> Array:
+        """A start with a little noise, as equal points feel no force; with more where it is clustered.
+
+        The lists of near pairs of a cluster would not fit into memory, and it would take long to spread.
+        """
+        rng = np.random.default_rng(self.seed)
+        noise = rng.standard_normal(start.shape)
+        sample = rng.choice(self.n, min(self.n, SAMPLE), replace=False)
+        angle = self._roomy()
+        expected = self.n * cap_share(angle, self.d)
+        x = start
+        for size in (1e-6, 1e-4, 1e-2, 0.1, 0.3, 1.0, 10.0):
+            x = unit(start + size * noise)
+            near = np.count_nonzero(x[sample] @ x.T > math.cos(angle)) / len(sample)
+            if near <= CLUSTERED * expected:
+                break
+        return x
 
     def _stage(self, x: Array, stage: Stage, until: float) -> Array:
         """Minimise one energy, over as many lists of near pairs as it takes."""
