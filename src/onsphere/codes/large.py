@@ -237,12 +237,14 @@ class Spread:
         """All stages, each with its share of the time; Ctrl-C passes through, with the best so far kept."""
         if start is not None:
             x, origin = self._loosened(start), "the given start"
+            # The closest pairs of a cluster would take very long to find, and nobody wants its angle.
+            first = start if float(np.abs(x - start).max()) < 1e-4 else x
         elif self.d == 3:
             x, origin = fibonacci(self.n), "Fibonacci points"
         else:
             x = unit(np.random.default_rng(self.seed).standard_normal((self.n, self.d)))
             origin = "random points"
-        self._keep(x if start is None else start, origin)
+        self._keep(x if start is None else first, origin)
         plan = stages(self.n, self.d)
         total, done = sum(stage.iterations for stage in plan), 0
         for stage in plan:
