@@ -416,3 +416,12 @@ def test_a_target_ends_the_search() -> None:
     search.run()
     assert search.made == 1
     assert math.acos(search.cosine) >= math.radians(50)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_a_polish_that_ends_early_is_not_worse_than_its_start(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interior_point, "STEPS", steps)
+    x = relaxation.soft_stages(_random(20, 3), (30, 300, 3000), 100)
+    found = polish(x)
+    assert not found.converged
+    assert found.cosine <= largest_cosine(x)
