@@ -21,9 +21,9 @@ Array = NDArray[np.float64]
 
 # Unknowns n (d - 1) from which a polish costs seconds, so that only the best starts of a round are polished.
 COSTLY = 700
-POLISHED = 3  # of a round of costly starts
+POLISHED = 2  # of a round of costly starts
 PATIENCE = 60  # hops without a better code of the chain, after which new starts are tried
-IMPATIENCE = 15  # the same where the chain is not the one of the best code
+IMPATIENCE = 8  # the same where the best code of the chain is not better than those of the chains before
 HOPEFUL = 0.01  # of 1 - cosine: how far from the best a start may be to be polished to its end
 TOLERANCE = 1e-3  # of 1 - cosine: how much worse a code may be for a hop to go on from there
 WORSE = 0.3  # how often a worse code within the tolerance is accepted
@@ -60,7 +60,7 @@ class Search:
     points: Array | None = None
     cosine: float = math.inf
     origin: str = ""
-    hops: int = 0
+    explored: float = math.inf
     history: list[Improvement] = field(default_factory=list)
 
     def run(self, start: Array | None = None) -> None:
@@ -75,20 +75,19 @@ class Search:
             for origin, x in (("the given start, polished", noisy), ("the given start, relaxed", relaxed)):
                 self.keep(polish(x, deadline=self.deadline), origin)
             assert self.points is not None
-            self.chain(self.points, self.cosine)
+            self.chain(self.cosine, self.points, "the given start")
         while self.points is None or not self.over:  # the smallest budget, too, gives a code
             self.chain(*self.round())
 
-    def round(self) -> tuple[Array, float]:
-        """One start of every arm; the best of them."""
-        found: list[tuple[float, Array]] = []
+    def round(self) -> tuple[float, Array, str]:
+        """One start of every arm; the best of them: its cosine, points and origin."""
+        found: list[tuple[float, Array, str]] = []
         if self.n * (self.d - 1) < COSTLY:
             for arm in ARMS:
                 if self.over and found:
                     break
                 origin, x = begin(self.n, self.d, arm, self.chance())
-                worst = self.cosine + HOPEFUL * (1 - self.cosine) if self.points is not None else math.inf
-                found.append(self.keep(polish(x, worst, self.deadline), origin))
+                found.append((*self.keep(polish(x, self._worst(), self.deadline), origin), origin))
         else:
             relaxed: list[tuple[float, str, Array]] = []
             for arm in ARMS * self._passes():
@@ -102,25 +101,28 @@ class Search:
             for _, origin, x in sorted(relaxed, key=lambda each: each[0])[:POLISHED]:
                 if self.over and found:
                     break
-                found.append(self.keep(polish(x, deadline=self.deadline), origin))
-        cosine, x = min(found, key=lambda each: each[0])
-        return x, cosine
+                found.append((*self.keep(polish(x, self._worst(), self.deadline), origin), origin))
+        return min(found, key=lambda each: each[0])
+
+    def _worst(self) -> float:
+        """The largest cosine that a start should be polished to its end for."""
+        return self.cosine + HOPEFUL * (1 - self.cosine) if self.points is not None else math.inf
 
     def _passes(self) -> int:
         """How often the arms are relaxed before the best are polished: about as long as one polish takes."""
-        return int(np.clip(round((self.n * (self.d - 1)) ** 3 / self.n**2 / 25_000), 1, 4))
+        return int(np.clip(round((self.n * (self.d - 1)) ** 3 / self.n**2 / 15_000), 1, 6))
 
-    def chain(self, x: Array, cosine: float) -> None:
+    def chain(self, cosine: float, x: Array, origin: str) -> None:
         """Basin hopping from a code, until it has not become better for long."""
         best, best_x, waited = cosine, x, 0
-        while waited < (PATIENCE if best <= self.cosine + SAME else IMPATIENCE) and not self.over:
+        cost = max(1.0, (self.n * (self.d - 1) / COSTLY) ** 3)  # of a hop: so many fewer are worth their time
+        while waited < max(1.0, (PATIENCE if best < self.explored - SAME else IMPATIENCE) / cost) and not self.over:
             rng = self.chance()
             name, moved = hop(x, angle_of(cosine), rng)
             stages, iterations = RELAXED[int(rng.integers(len(RELAXED)))]
             tolerance = TOLERANCE * (1 - cosine)
             found = polish(soft_stages(moved, stages, iterations), cosine + tolerance, self.deadline)
-            self.hops += 1
-            value, y = self.keep(found, name)
+            value, y = self.keep(found, f"{origin}, then {name}")
             waited += 1
             if value < best - SAME:
                 best, best_x, waited = value, y, 0
@@ -128,6 +130,7 @@ class Search:
                 x, cosine = y, value
             elif waited % 20 == 0:
                 x, cosine = best_x, best
+        self.explored = min(self.explored, best)
 
     def keep(self, found: Polished, origin: str) -> tuple[float, Array]:
         """Remember a code if it is the best; its cosine and points."""
