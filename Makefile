@@ -44,6 +44,10 @@ docs: setup
 	$(BIN)/python -m onsphere.report --picture results/table3-digits.json docs/demo.svg
 	$(BIN)/python -m onsphere.report --features results/thesis-figure5.4-mnist.json docs/figure5.4.png
 	$(BIN)/python -m onsphere.report README.md
+	$(BIN)/onsphere code --figure 5.1 --save docs/figure5.1.png
+	$(BIN)/onsphere code --figure D.1 --save docs/figureD.1.png
+	$(BIN)/onsphere code --figure D.2 --save docs/figureD.2.png
+	$(BIN)/onsphere code --figure 2 --save docs/figure2.svg
 	@# The variable silences an advertisement of mkdocs-material's.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
