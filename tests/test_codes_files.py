@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from onsphere.codes import best_known as table
-from onsphere.codes.best_known import BestKnown, best_known
+from onsphere.codes.best_known import BestKnown, _table, best_known
 from onsphere.codes.files import check_destination, load, save
 
 Points = NDArray[np.float64]
@@ -203,7 +202,7 @@ def test_what_is_proved_is_told_from_what_is_only_known(n: int, d: int, optimal:
 
 
 def test_the_table_contradicts_neither_itself_nor_the_formulas() -> None:
-    rows = table._table()
+    rows = _table()
     assert all(n > 2 * d > 4 for n, d in rows)
     assert all(0 < row.angle < math.pi / 2 for row in rows.values())  # Rankin: more than 2 d points are closer than 90
     in_order = sorted(rows, key=lambda key: (key[1], key[0]))

@@ -350,10 +350,18 @@ def _search(n: int, d: int, attempts: int, seed: int = 0, start: Array | None = 
     return search
 
 
-def test_a_search_makes_its_attempts_and_hops() -> None:
+def test_a_search_makes_its_attempts_and_hops(monkeypatch: pytest.MonkeyPatch) -> None:
+    hops = 0
+
+    def counted(x: Array, angle: float, rng: np.random.Generator) -> tuple[str, Array]:
+        nonlocal hops
+        hops += 1
+        return hopping.hop(x, angle, rng)
+
+    monkeypatch.setattr("onsphere.codes.search.hop", counted)
     search = _search(9, 3, 30)
     assert search.made == 30
-    assert search.hops > 10
+    assert hops == 20  # after one round of ten arms the best is hopped from
     assert search.points is not None
     assert largest_cosine(search.points) == search.cosine
     assert math.degrees(math.acos(search.cosine)) == pytest.approx(70.528779366, abs=1e-8)
@@ -381,7 +389,7 @@ def test_costly_starts_are_relaxed_first_and_only_the_best_polished(monkeypatch:
     monkeypatch.setattr("onsphere.codes.search.polish", counted)
     search = _search(12, 3, 11)
     assert search.made == 11
-    assert polished == 4  # of ten starts three, and a hop
+    assert polished == 3  # of ten starts two, and a hop
     assert math.degrees(math.acos(search.cosine)) == pytest.approx(ICOSAHEDRON, abs=1e-9)
 
 
