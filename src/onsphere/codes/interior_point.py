@@ -33,6 +33,8 @@ REACH = 1.3  # pairs up to this multiple of the minimum angle are kept in the pr
 SLACK = 0.03  # the first gap c - (largest cosine), as a share of 1 - (largest cosine)
 LAST = 1e-15  # the barrier parameter at the end: c is then right to about n d times this
 EXACT = 1e-13  # what rounding leaves of the stationarity of a polished code
+LEAST_SHIFT = 1e-12
+WINDOW = 9  # steps whose progress says whether a path falls short
 INNER = 25  # Newton steps at one barrier parameter, after which it is lowered anyway
 STEPS = 400
 
@@ -157,109 +159,148 @@ def polish(x: Array, best: float = math.inf, deadline: float = math.inf) -> Poli
         >>> round(float(np.degrees(np.arccos(found.cosine))), 9)  # the icosahedron
         63.434948823
     """
-    from scipy.linalg import lapack
+    path = _Path(x)
+    converged = False
+    while path.steps < STEPS and time.monotonic() < deadline:
+        system = _System(path.x, path.pairs)
+        if (ending := path.centre(system, best)) is not None:
+            converged = ending
+            break
+        if path.falls_short(best) or not path.renew_barrier() or not path.step(system):
+            break
+    largest = float(_Pairs(path.x).cosines(path.x).max())
+    return (
+        Polished(path.x, largest, path.steps, converged) if largest <= first else Polished(x, first, path.steps, False)
+    )
 
-    n, d = x.shape
-    size = n * (d - 1)
-    pairs = _Pairs(x)
-    g = pairs.cosines(x)
-    first, kept = float(g.max()), x
-    c = first + SLACK * max(1 - first, 1e-6)
-    s = c - g
-    mu = 1 / float(np.sum(1 / s))  # with lambda = mu / s the multipliers add up to 1
-    lam = mu / s
-    shift, radius = 1e-12, 0.25 * pairs.skin
-    matrix, work = np.empty((size + 1, size + 1)), np.empty((size + 1, size + 1))
-    shifted = np.arange(size)
-    recent: deque[float] = deque(maxlen=9)
-    inner = steps = 0
-    converged = hopeless = False
-    while steps < STEPS and time.monotonic() < deadline:
-        system = _System(x, pairs)
-        stationarity = max(float(np.abs(system.pull(lam)).max()), 0.1 * abs(1 - float(lam.sum())))
+
+class _Path:
+    """Where the method stands: points, c, slacks, multipliers and barrier, and what it has learned of step lengths."""
+
+    def __init__(self, x: Array) -> None:
+        size = x.shape[0] * (x.shape[1] - 1)
+        self.x, self.pairs = x, _Pairs(x)
+        cosines = self.pairs.cosines(x)
+        self.first = float(cosines.max())
+        self.c = self.first + SLACK * max(1 - self.first, 1e-6)
+        self.s = self.c - cosines
+        self.mu = 1 / float(np.sum(1 / self.s))  # with lambda = mu / s the multipliers add up to 1
+        self.lam = self.mu / self.s
+        self.shift, self.radius = LEAST_SHIFT, 0.25 * self.pairs.skin
+        self.matrix, self.work = np.empty((size + 1, size + 1)), np.empty((size + 1, size + 1))
+        self.recent: deque[float] = deque(maxlen=WINDOW)
+        self.steps = self.inner = 0
+
+    def centre(self, system: _System, best: float) -> bool | None:
+        """Lower the barrier while the point is central enough for it.
+
+        Returns:
+            True at the end of the path, False where it cannot end below ``best``, None where it goes on.
+        """
+        stationarity = max(float(np.abs(system.pull(self.lam)).max()), 0.1 * abs(1 - float(self.lam.sum())))
         # Central enough for the next mu: exactly where mu is small, roughly where the path is still long.
-        while stationarity <= max(10 * mu, EXACT) + (0.1 * math.sqrt(mu) if mu > 1e-7 else 0.0):
-            if float(np.abs(lam * s - mu).max()) > 10 * mu:
+        while stationarity <= max(10 * self.mu, EXACT) + (0.1 * math.sqrt(self.mu) if self.mu > 1e-7 else 0.0):
+            if float(np.abs(self.lam * self.s - self.mu).max()) > 10 * self.mu:
                 break
-            if mu <= LAST or (mu < 1e-8 and c - len(g) * mu > best):
-                converged = mu <= LAST
-                hopeless = not converged
-                break
-            mu, inner = _lower(mu), 0
-        if converged or hopeless:
-            break
-        recent.append(c)
-        rate = (recent[0] - c) / max(1, len(recent) - 1)
-        if len(recent) == 9 and c - 3 * len(g) * mu - 40 * rate > best:
-            break
-        if inner == INNER:
-            if mu <= LAST:
-                break
-            mu, inner = _lower(mu), 0
-        inner += 1
-        steps += 1
+            if self.mu <= LAST:
+                return True
+            if self.mu < 1e-8 and self.c - len(self.s) * self.mu > best:
+                return False
+            self.mu, self.inner = _lower(self.mu), 0
+        return None
 
-        weight, target = lam / s, mu / s
-        system.fill(matrix, lam, weight, g)
+    def falls_short(self, best: float) -> bool:
+        """Whether c will hardly come below ``best`` at the rate of the last steps.
+
+        The factors were fitted to many polishes: one in ten of those that would have come below is given up.
+        """
+        self.recent.append(self.c)
+        rate = (self.recent[0] - self.c) / max(1, len(self.recent) - 1)
+        return len(self.recent) == WINDOW and self.c - 3 * len(self.s) * self.mu - 40 * rate > best
+
+    def renew_barrier(self) -> bool:
+        """Lower a barrier that has seen many steps; False where it is the last one."""
+        if self.inner == INNER:
+            if self.mu <= LAST:
+                return False
+            self.mu, self.inner = _lower(self.mu), 0
+        return True
+
+    def step(self, system: _System) -> bool:
+        """One Newton step, shifted until it lowers the barrier function; False where none does."""
+        self.inner += 1
+        self.steps += 1
+        weight, target = self.lam / self.s, self.mu / self.s
+        system.fill(self.matrix, self.lam, weight, self.c - self.s)
         right = np.append(-system.pull(target).ravel(), target.sum() - 1)
-        merit = c - mu * float(np.log(s).sum())
-        while shift < 1e8:
-            np.copyto(work, matrix)
-            work[shifted, shifted] += shift
-            factor, failed = lapack.dpotrf(work.T, lower=1, clean=0, overwrite_a=1)
-            if failed:
-                shift = max(3 * shift, 1e-6)
-                continue
-            step, _ = lapack.dpotrs(factor, right, lower=1)
-            dx, dc = step[:-1].reshape(n, d - 1), float(step[-1])
-            length = math.sqrt(float((dx * dx).sum(1).max()))
-            ds = dc - system.along(dx)
-            alpha = min(1.0, radius / length) if length else 1.0
-            if (falling := ds < 0).any():
-                alpha = min(alpha, max(0.9, 1 - mu) * float(np.min(-s[falling] / ds[falling])))
-            longest = alpha
-            slope = min(dc - mu * float((ds / s).sum()), 0.0)
-            move = np.matmul(system.basis, dx[:, :, None])[:, :, 0]
-            accepted = False
-            for _ in range(3):
-                y = unit(x + alpha * move)
-                gap = c + alpha * dc - pairs.cosines(y)
-                if gap.min() > 0:
-                    value = c + alpha * dc - mu * float(np.log(gap).sum())
-                    accepted = value <= merit + 1e-4 * alpha * slope + 1e-14
-                if accepted:
+        while self.shift < 1e8:
+            if (solution := self._solved(right)) is not None:
+                dx, dc = solution[:-1].reshape(system.n, system.k), float(solution[-1])
+                ds = dc - system.along(dx)
+                length = math.sqrt(float((dx * dx).sum(1).max()))
+                if self._line_search(np.matmul(system.basis, dx[:, :, None])[:, :, 0], length, dc, ds):
+                    change = target - self.lam - weight * ds
+                    self._move_multipliers(change)
+                    if self.pairs.outdated:
+                        self._renew_pairs()
+                    return True
+            self.shift = max(3 * self.shift, 1e-6)
+        return False
+
+    def _solved(self, right: Array) -> Array | None:
+        """The solution of the shifted system; None where it has no Cholesky factor."""
+        from scipy.linalg import lapack
+
+        np.copyto(self.work, self.matrix)
+        self.work.flat[: -1 : len(self.work) + 1] += self.shift  # not in the last row, which belongs to c
+        factor, failed = lapack.dpotrf(self.work.T, lower=1, clean=0, overwrite_a=1)
+        return None if failed else np.asarray(lapack.dpotrs(factor, right, lower=1)[0])
+
+    def _line_search(self, move: Array, length: float, dc: float, ds: Array) -> bool:
+        """Go along the step as far as slacks and radius allow, or less, until it lowers the barrier function enough."""
+        mu, s = self.mu, self.s
+        merit = self.c - mu * float(np.log(s).sum())
+        slope = min(dc - mu * float((ds / s).sum()), 0.0)
+        alpha = min(1.0, self.radius / length) if length else 1.0
+        if (falling := ds < 0).any():
+            alpha = min(alpha, max(0.9, 1 - mu) * float(np.min(-s[falling] / ds[falling])))
+        longest = alpha
+        for _ in range(3):
+            y = unit(self.x + alpha * move)
+            slacks = self.c + alpha * dc - self.pairs.cosines(y)
+            if slacks.min() > 0:
+                value = self.c + alpha * dc - mu * float(np.log(slacks).sum())
+                if value <= merit + 1e-4 * alpha * slope + 1e-14:
                     break
-                alpha *= 0.4
-            if accepted:
-                break
-            shift = max(3 * shift, 1e-6)
+            alpha *= 0.4
         else:
-            break
+            return False
         if alpha >= 0.99 * longest:
-            shift = max(0.5 * shift, 1e-12)
-            if alpha * length > 0.9 * radius:
-                radius = min(2 * radius, 0.4 * pairs.skin)
+            self.shift = max(0.5 * self.shift, LEAST_SHIFT)
+            if alpha * length > 0.9 * self.radius:
+                self.radius = min(2 * self.radius, 0.4 * self.pairs.skin)
         else:
-            radius = max(alpha * length, 1e-3 * pairs.skin)
-        change = target - lam - weight * ds
+            self.radius = max(alpha * length, 1e-3 * self.pairs.skin)
+        self.x, self.c, self.s = y, self.c + alpha * dc, slacks
+        self.pairs.travelled += alpha * length
+        return True
+
+    def _move_multipliers(self, change: Array) -> None:
+        """The dual step, as far as the multipliers stay positive."""
         shrinking = change < 0
-        share = min(1.0, 0.95 * float(np.min(-lam[shrinking] / change[shrinking]))) if shrinking.any() else 1.0
-        x, c, s = y, c + alpha * dc, gap
-        g = c - s
-        lam = np.clip(lam + share * change, mu / s / 1e8, mu / s * 1e8)
-        pairs.travelled += alpha * length
-        if pairs.outdated:
-            before = dict(zip(pairs.key.tolist(), lam.tolist(), strict=True))
-            pairs = _Pairs(x)
-            g = pairs.cosines(x)
-            c = max(c, float(g.max()) + max(1e-3 * mu, 1e-15))
-            s = c - g
-            known = np.array([before.get(key, 0.0) for key in pairs.key.tolist()])
-            lam = np.where(known > 0, known, mu / s)
-    largest = float(_Pairs(x).cosines(x).max())
-    if largest > first:
-        return Polished(kept, first, steps, False)
-    return Polished(x, largest, steps, converged)
+        share = min(1.0, 0.95 * float(np.min(-self.lam[shrinking] / change[shrinking]))) if shrinking.any() else 1.0
+        central = self.mu / self.s
+        self.lam = np.clip(self.lam + share * change, central / 1e8, central * 1e8)
+
+    def _renew_pairs(self) -> None:
+        """Find the pairs that matter anew; those that stay keep their multipliers."""
+        before = dict(zip(self.pairs.key.tolist(), self.lam.tolist(), strict=True))
+        self.pairs = _Pairs(self.x)
+        cosines = self.pairs.cosines(self.x)
+        self.c = max(self.c, float(cosines.max()) + max(1e-3 * self.mu, 1e-15))
+        self.s = self.c - cosines
+        known = np.array([before.get(key, 0.0) for key in self.pairs.key.tolist()])
+        self.lam = np.where(known > 0, known, self.mu / self.s)
 
 
 def _lower(mu: float) -> float:
