@@ -169,9 +169,9 @@ def polish(x: Array, best: float = math.inf, deadline: float = math.inf) -> Poli
         if path.falls_short(best) or not path.renew_barrier() or not path.step(system):
             break
     largest = float(_Pairs(path.x).cosines(path.x).max())
-    return (
-        Polished(path.x, largest, path.steps, converged) if largest <= first else Polished(x, first, path.steps, False)
-    )
+    if largest > path.first:
+        return Polished(x, path.first, path.steps, False)
+    return Polished(path.x, largest, path.steps, converged)
 
 
 class _Path:
