@@ -76,7 +76,12 @@ def large() -> Iterator[Case]:
         yield d, n, 0, budget, None
 
 
-PARTS = {"d3": d3, "targets": targets, "records": records, "large": large}
+PARTS = {
+    "d3": ("Spherical codes: every n from 5 to 60 in three dimensions", d3),
+    "targets": ("Spherical codes: hard targets, five seeds, at most 60 s", targets),
+    "records": ("Spherical codes: beside the best known angles, at most 300 s", records),
+    "large": ("Spherical codes: many points", large),
+}
 
 
 def measure(case: Case) -> dict[str, Any]:
@@ -111,11 +116,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=PARTS)
     part = parser.parse_args().part
+    name, cases = PARTS[part]
     path = RESULTS / f"codes_{part}.json"
     result: dict[str, Any] = {
         "schema": 1,
         "kind": "codes",
-        "name": f"codes_{part}",
+        "name": name,
         "commit": git_commit(),
         "machine": machine(torch.device("cpu"), 1),
         "seconds": 0.0,
@@ -127,7 +133,7 @@ def main() -> None:
             result["rows"] = before["rows"]
     done = {(row["d"], row["n"], row["seed"]) for row in result["rows"]}
     goals = {(d, n): angle for d, n, angle in TARGETS}
-    for case in PARTS[part]():
+    for case in cases():
         d, n, seed, *_ = case
         if (d, n, seed) in done:
             continue

@@ -142,23 +142,22 @@ def _cases(rows: Iterable[Mapping[str, Any]]) -> dict[Case, list[Mapping[str, An
 
 def codes_grid(result: Mapping[str, Any]) -> Grid:
     """A line for every d and n (and target), reduced over the seeds."""
-    head = ["d", "n", "target, °", "median, °", "best, °", "reached by", "median s"]
+    many = any("peak_mb" in row for row in result["rows"])  # of points: then memory counts, and the hexagonal angle
+    head = ["d", "n", "best known or target, °", "median, °", "best, °"]
+    head += ["of hexagonal, %", "median s", "peak MB"] if many else ["reached by", "median s"]
     body = []
     for (d, n, target), rows in _cases(result["rows"]).items():
         goal = target if target is not None else rows[0].get("best_known_deg")
         angles = [row["angle_deg"] for row in rows]
-        reached = DASH if goal is None else f"{sum(angle > goal - WITHIN for angle in angles)} of {len(angles)}"
-        body.append(
-            (
-                str(d),
-                str(n),
-                number(goal, 6),
-                number(median(angles), 6),
-                number(max(angles), 6),
-                reached,
-                f"{median(row['seconds'] for row in rows):.1f}",
-            )
-        )
+        cells = [str(d), str(n), number(goal, 6), number(median(angles), 6), number(max(angles), 6)]
+        seconds = f"{median(row['seconds'] for row in rows):.1f}"
+        if many:
+            share = rows[0].get("share_of_hexagonal")
+            cells += [number(share and 100 * share, 1), seconds, str(max(row["peak_mb"] for row in rows))]
+        else:
+            reached = DASH if goal is None else f"{sum(angle > goal - WITHIN for angle in angles)} of {len(angles)}"
+            cells += [reached, seconds]
+        body.append(tuple(cells))
     return Grid("Minimum angle", tuple(head), tuple(body))
 
 
