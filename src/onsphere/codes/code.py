@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,7 +46,7 @@ class Improvement:
     origin: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Code:
     r"""Points on the unit sphere of R^d, found by :func:`solve`, and what is known about them.
 
@@ -64,6 +65,13 @@ class Code:
         seed: of the search.
         exact: whether the points are a closed form, up to rounding.
         complete: False where Ctrl-C ended the search before its time.
+
+    Example:
+        >>> from onsphere.codes import solve
+        >>> print(solve(6, 3))
+        6 points in 3 dimensions, smallest angle 90.000000000 degrees
+        best known 90.000000000 (proved optimal; cross-polytope, Rankin 1955 (closed form))
+        12 contacts, 0 points without; cross-polytope
     """
 
     points: Points
@@ -95,3 +103,14 @@ class Code:
     def gap(self) -> float | None:
         """The best known angle minus ``min_angle``, radians; None where none is known. Negative: a better code."""
         return None if self.best_known is None else self.best_known.angle - self.min_angle
+
+    def __str__(self) -> str:
+        """All that matters in a few lines."""
+        lines = [f"{self.n} points in {self.d} dimensions, smallest angle {math.degrees(self.min_angle):.9f} degrees"]
+        if self.energy is not None:
+            lines.append(f"{self.objective} energy {self.energy:.9f}")
+        elif self.best_known is not None:
+            known = self.best_known
+            lines.append(f"best known {math.degrees(known.angle):.9f} ({known.status}; {known.source})")
+        lines.append(f"{len(self.contacts)} contacts, {len(self.rattlers)} points without; {self.origin}")
+        return "\n".join(lines)

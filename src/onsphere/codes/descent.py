@@ -106,7 +106,7 @@ TABLE1: tuple[Row, ...] = (
 """Table 1 of the MMA paper, row by row."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Descent:
     """Where a descent ended.
 
@@ -228,7 +228,7 @@ def _directions(weight: Tensor) -> Points:
     return unit
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trajectory:
     """The way of some neurons over the sphere under plain gradient descent.
 

@@ -17,7 +17,7 @@ from onsphere.codes.potential import Potential
 Points = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Minimum:
     """A local minimum of an energy, the lowest that a search found.
 

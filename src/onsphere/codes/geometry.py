@@ -22,7 +22,7 @@ SAME_HOLE = 1e-9
 _INSIDE = 1e-12
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Holes:
     """The largest empty caps of a configuration, one for each facet of its convex hull.
 

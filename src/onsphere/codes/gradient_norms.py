@@ -13,7 +13,7 @@ from torch import Tensor
 from onsphere import sphere
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Curve:
     """The norm of one loss's gradient over the angle of a pair.
 

@@ -39,7 +39,7 @@ INNER = 25  # Newton steps at one barrier parameter, after which it is lowered a
 STEPS = 400
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Polished:
     """What :func:`polish` gives: unit points (n, d), their largest cosine, Newton steps, whether it came to its end."""
 

@@ -23,7 +23,7 @@ Points = NDArray[np.float64]
 _TILE = 1 << 22
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Potential:
     """F of n unit vectors x_i, standing at beta_i x_i; in half space together with their negatives.
 
