@@ -56,7 +56,7 @@ def results() -> str:
     for file in sorted((ROOT / "results").glob("*.json")):
         codes = load_codes(file)
         if codes is not None:
-            parts.append(f"## {file.stem}\n\n{codes_markdown(codes, full=True)}")
+            parts.append(f"## {codes['name']}\n\n{codes_markdown(codes, full=True)}")
             continue
         result = load(file)
         rows = [row.get("settings") or {} for row in result["rows"]]

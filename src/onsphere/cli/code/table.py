@@ -156,7 +156,7 @@ def _result(settings: Mapping[str, Any], done: Sequence[Mapping[str, Any]]) -> d
     return {
         "schema": 1,
         "kind": "code-methods",
-        "name": "codes-table1",
+        "name": "MMA paper, Table 1: points on a sphere",
         "source": "MMA paper, Table 1",
         "settings": dict(settings),
         "onsphere": __version__,
