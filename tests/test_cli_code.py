@@ -68,6 +68,13 @@ def test_an_energy_is_minimised_and_named(capsys: pytest.CaptureFixture[str]) ->
     assert row.split()[2] == "3.674234614"  # the tetrahedron: 6 / sqrt(8 / 3)
 
 
+def test_an_energy_that_no_float_holds_is_null_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--n 24 --d 3 --objective riesz --s 5000 --restarts 1 --budget 0.1 --json") == 0  # distances below 1
+    data = json.loads(capsys.readouterr().out)
+    assert data["energy"] is None
+    assert data["objective"] == "riesz"
+
+
 def test_weights_of_the_first_points_reach_the_search(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -158,6 +165,8 @@ def test_ctrl_c_keeps_the_best_so_far(monkeypatch: pytest.MonkeyPatch, capsys: p
         ("--n 5 --d 3 --table", "--n belongs to the search for one code and does not go with --table"),
         ("--n 5 --d 3 --patience 3", "--patience belongs to --table"),
         ("--figure 5.1 --json", "--json belongs to the search for one code and does not go with --figure"),
+        ("--figure 5.1 --budget 3", "--budget belongs to the search for one code and --table and does not go with"),
+        ("--figure 2 --seed 3", "nothing in Figure 2 is random: it does not go with --seed 3"),
         ("--figure 5.1 --table", "give one of them"),
         ("--figure 7", "invalid choice: '7'"),
         ("--figure 5.1 --save x.pdf", "ends in .svg or .png"),

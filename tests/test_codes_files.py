@@ -125,7 +125,7 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkey
         ("a.csv", "", "expected the header x1,...,xd in line 1, got ''"),
         ("a.csv", "1.0,0.0\n0.0,1.0\n", "expected the header x1,...,xd in line 1, got '1.0,0.0'"),
         ("a.csv", "x1,x2\n1,0\n\n1,0,0\n", "expected 2 coordinates in line 4, got 3"),
-        ("a.csv", "x1,x2\n1,one\n", "expected numbers: could not convert string to float: 'one'"),
+        ("a.csv", "x1,x2\n1,one\n", "expected numbers in line 2: could not convert string to float: 'one'"),
         ("a.csv", "x1,x2\n1,inf\n", r"expected finite coordinates, got \[ 1. inf\] in row 0"),
         ("a.csv", "x1,x2\n", r"expected a matrix \(n, d\), got shape \(0, 2\)"),
         ("a.xyz", "", "expected the number of points in line 1, got '' and 0 points"),

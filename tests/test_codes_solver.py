@@ -434,6 +434,16 @@ def test_half_space_and_weights_come_through_the_same_door() -> None:
     assert heavy.energy < _energy(exact.cross_polytope(5, 3) * weights[:, None], 1.0)
 
 
+@pytest.mark.parametrize(("n", "d", "half_space"), [(4, 3, False), (5, 2, False), (3, 3, True)])
+def test_closed_forms_of_energies_are_exact_and_without_history(n: int, d: int, half_space: bool) -> None:
+    code = solve(n, d, objective="thomson", half_space=half_space)
+    assert code.exact
+    assert code.history == ()
+    searched = solve(n, d, objective="thomson", half_space=half_space, start=_random(n, d), restarts=1)
+    assert not searched.exact
+    assert searched.energy == pytest.approx(code.energy, rel=1e-12)
+
+
 def test_an_interrupted_energy_gives_its_best() -> None:
     code = solve(20, 3, objective="thomson", progress=_stopping(1))
     assert not code.complete

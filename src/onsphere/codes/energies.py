@@ -26,7 +26,8 @@ class Minimum:
         energy: :func:`energy` of the points; infinite, or zero, where float64 cannot hold it.
         log_energy: its natural logarithm, finite for every s > 0; None for s = 0, where the energy may be negative.
         origin: which start, move or construction led to it.
-        history: every improvement on the way, values are energies.
+        history: every improvement on the way, values are energies; empty for an exact one.
+        exact: whether the points are a closed form, up to rounding: nothing was searched.
         complete: False where Ctrl-C ended the search before its time.
     """
 
@@ -35,6 +36,7 @@ class Minimum:
     log_energy: float | None
     origin: str
     history: tuple[Improvement, ...]
+    exact: bool
     complete: bool
 
 
@@ -92,7 +94,7 @@ def minimise_energy(
 
     Random starts, each followed by L-BFGS on w with x = w/||w||, take 40 % of the budget; hops from the best (points
     moved into holes, a cap or all points shaken) take the rest. Each new best is polished by Newton steps with the
-    exact Hessian on the spheres where n (d - 1) <= 3000. For s > 16 a start goes through s = 8, 32, ... first. Simplex
+    exact Hessian on the spheres where n (d - 1) <= 3000. For s >= 16 a start goes through s = 8, 32, ... first. Simplex
     (n <= d + 1), polygon (d = 2) and, in half space, orthonormal set (n <= d) are known to be best for every s and are
     returned at once, unless weights or a start are given.
 
@@ -139,7 +141,8 @@ def minimise_energy(
     search.best.flags.writeable = False
     log_energy = None if s == 0 else search.potential.log_energy(search.value, n)
     value = search.potential.energy(search.value, n)
-    return Minimum(search.best, value, log_energy, search.origin, tuple(search.history), complete)
+    history = tuple(search.history) if known is None else ()
+    return Minimum(search.best, value, log_energy, search.origin, history, known is not None, complete)
 
 
 def _check_search(n: int, d: int, budget_s: float, restarts: int | None, seed: int) -> None:

@@ -9,7 +9,7 @@ Points = NDArray[np.float64]
 
 
 def polygon(n: int) -> Points:
-    """The n corners of the regular polygon, the optimal code of the plane; minimum angle 2 pi / n.
+    """The n corners of the regular polygon, (n, 2): the optimal code of the plane, with minimum angle 2 pi / n.
 
     Raises:
         ValueError: n is below 2.
@@ -30,7 +30,7 @@ def polygon(n: int) -> Points:
 
 
 def simplex(n: int, d: int) -> Points:
-    r"""n <= d + 1 points whose cosines are all -1/(n - 1), by the eigendecomposition of the Gram matrix of eq. 4.
+    r"""n <= d + 1 points, (n, d), whose cosines are all -1/(n - 1): from the eigenvectors of the Gram matrix of eq. 4.
 
     .. math:: C = \frac{n}{n - 1} I - \frac{1}{n - 1} 1 1^T = U \Lambda U^T, \qquad \hat W = U \Lambda^{1/2}
 
@@ -59,7 +59,7 @@ def simplex(n: int, d: int) -> Points:
 
 
 def cross_polytope(n: int, d: int) -> Points:
-    """n <= 2 d of the points +-e_k: optimal with 90 degrees for d + 2 <= n <= 2 d (Rankin 1955).
+    """n <= 2 d of the points +-e_k, (n, d): optimal with 90 degrees for d + 2 <= n <= 2 d (Rankin 1955).
 
     Opposite points come in pairs, so that as many pairs as possible are antipodal.
 

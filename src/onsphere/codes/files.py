@@ -144,10 +144,13 @@ def _matrix(path: Path, rows: list[tuple[int, list[str]]], d: int) -> Points:
     for number, cells in rows:
         if len(cells) != d:
             raise ValueError(f"{path}: expected {d} coordinates in line {number}, got {len(cells)}")
-    try:
-        return np.array([[float(cell) for cell in cells] for _, cells in rows], dtype=np.float64).reshape(-1, d)
-    except ValueError as error:
-        raise ValueError(f"{path}: expected numbers: {error}") from error
+    points = np.empty((len(rows), d))
+    for k, (number, cells) in enumerate(rows):
+        try:
+            points[k] = [float(cell) for cell in cells]
+        except ValueError as error:
+            raise ValueError(f"{path}: expected numbers in line {number}: {error}") from error
+    return points
 
 
 def _write_lines(path: Path, lines: list[str]) -> None:

@@ -115,6 +115,9 @@ def closest_pairs(points: Points, tolerance: float) -> tuple[float, Index]:
 def min_angle(points: Points) -> float:
     """The smallest angle between two points, radians; points (n, d), n >= 2, unit rows.
 
+    Raises:
+        ValueError: points are not unit rows, or fewer than two.
+
     Example:
         >>> round(min_angle(np.eye(3)), 6)
         1.570796

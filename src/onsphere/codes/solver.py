@@ -59,8 +59,8 @@ def solve(
         n: number of points, at least 2.
         d: dimension of the space, at least 2.
         budget_s: seconds that the search may take, > 0.
-        restarts: attempts (starts and hops) at most; where it ends the search, equal arguments give equal points. Many
-            points are one attempt.
+        restarts: attempts at most: starts and hops, for an energy starts alone. Where it ends the search, equal
+            arguments give equal points. Many points are one attempt, which ends by its budget.
         seed: of all random numbers.
         objective: ``max_min_angle`` (the Tammes problem), ``thomson`` (energy, s = 1), ``whyte`` (s = 0) or ``riesz``.
         s: the exponent of ``riesz``, >= 0.
@@ -96,7 +96,7 @@ def solve(
             n, d, power, weights=weights, half_space=half_space, budget_s=budget_s, restarts=restarts, seed=seed,
             start=begun, progress=progress,
         )  # fmt: skip
-        return _code(low.points, objective, low.energy, low.origin, low.history, began, seed, False, low.complete)
+        return _code(low.points, objective, low.energy, low.origin, low.history, began, seed, low.exact, low.complete)
     began = time.monotonic()
     if begun is None and (construction := _closed_form(n, d)) is not None:
         origin, points = construction

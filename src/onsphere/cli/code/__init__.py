@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -62,8 +62,8 @@ def _parser() -> _Parser:
         "--restarts",
         type=int,
         metavar="N",
-        help="at most so many attempts (default: as the time allows); where this ends the search, and not the time, "
-        "equal arguments give equal points",
+        help="at most so many attempts, for an energy so many starts (default: as the time allows); where this ends "
+        "the search, and not the time, equal arguments give equal points",
     )
     one.add_argument("--seed", type=int, default=0, metavar="N", help="everything random comes from it (default: 0)")
     one.add_argument("--start", type=Path, metavar="FILE", help="points to begin with: .npy, .csv or .xyz")
@@ -124,13 +124,13 @@ def _parser() -> _Parser:
         default=300,
         metavar="N",
         help="--table: steps without a lower loss after which the learning rate is divided by 5 (default: 300, which "
-        "gives the paper's numbers)",
+        "comes near the paper's numbers)",
     )
     papers.add_argument(
         "--figure",
         choices=FIGURES,
         metavar="NAME",
-        help="draw Figure 5.1, D.1 or D.2 of the thesis, or 2 of the MMA paper",
+        help="draw Figure 5.1, D.1 or D.2 of the thesis, or 2 of the MMA paper (default file: figure-NAME.svg)",
     )
     return parser
 
@@ -162,10 +162,11 @@ def code(argv: Sequence[str]) -> int:
     return search(given)
 
 
-# What goes with one of the three jobs only; anything else would be dropped without a word.
-_ONLY = {
-    "search": ("n", "d", "restarts", "objective", "s", "half_space", "weights", "target", "start", "html", "json"),
-    "table": ("iterations", "patience", "rows"),
+# What goes with some of the three jobs only; in the others it would be dropped without a word.
+_ONLY: Mapping[tuple[str, ...], tuple[str, ...]] = {
+    ("search",): ("n", "d", "restarts", "objective", "s", "half_space", "weights", "target", "start", "html", "json"),
+    ("table",): ("iterations", "patience", "rows"),
+    ("search", "table"): ("budget",),
 }
 _JOBS = {"search": "the search for one code", "table": "--table", "figure": "--figure"}
 
@@ -173,10 +174,13 @@ _JOBS = {"search": "the search for one code", "table": "--table", "figure": "--f
 def _check(given: argparse.Namespace, parser: _Parser) -> None:
     """Refuse what goes with another job, and numbers out of range."""
     job = "figure" if given.figure else "table" if given.table else "search"
-    for other, names in _ONLY.items():
+    for jobs, names in _ONLY.items():
         for name in names:
-            if other != job and getattr(given, name) != parser.get_default(name):
-                raise Mistake(f"--{name} belongs to {_JOBS[other]} and does not go with {_JOBS[job]}")
+            if job not in jobs and getattr(given, name) != parser.get_default(name):
+                owners = " and ".join(_JOBS[each] for each in jobs)
+                raise Mistake(f"--{name} belongs to {owners} and does not go with {_JOBS[job]}")
+    if given.figure == "2" and given.seed != parser.get_default("seed"):
+        raise Mistake(f"nothing in Figure 2 is random: it does not go with --seed {given.seed}")
     if not (given.budget > 0 and math.isfinite(given.budget)):
         raise Mistake(f"--budget must be a number of seconds above 0, got {given.budget:g}")
     if given.seed < 0:

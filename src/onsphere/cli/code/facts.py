@@ -21,7 +21,9 @@ def facts(code: Code, settings: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         code: from `onsphere.codes.solve`.
-        settings: what the search was asked for beyond n and d: s, half_space, weights, budget_s.
+        settings: what the search was asked for beyond n, d, objective and seed.
+
+    An energy that no float holds is infinite; `--json` prints null for it.
     """
     from onsphere import __version__
 

@@ -41,13 +41,14 @@ def search(given: argparse.Namespace) -> int:
     for path in saves:
         _written(path, partial(codes.save, code.points, path))
     from onsphere.cli.code.facts import facts, for_page
+    from onsphere.train.result import plain
 
     data = facts(code, settings)
     if page is not None:
         _written(page, partial(report.write_code_page, {**data, **for_page(code)}, page))
     try:
         if given.json:
-            print(json.dumps(data, allow_nan=False))
+            print(json.dumps(plain(data), allow_nan=False))  # an energy may be larger than a float can be
         else:
             _show(data)
         sys.stdout.flush()
@@ -63,7 +64,7 @@ def _check_objective(given: argparse.Namespace) -> None:
         raise Mistake(f"--s goes with --objective riesz, not with {given.objective}")
     if given.objective not in ENERGIES:
         for name, value in (("half_space", given.half_space), ("weights", given.weights)):
-            if value:
+            if value not in (None, False):
                 raise Mistake(f"--{name} goes with an energy: --objective {', '.join(ENERGIES)}")
     elif given.target is not None:
         raise Mistake(f"--target is a minimum angle and goes with --objective max_min_angle, not {given.objective}")
@@ -95,7 +96,7 @@ def _check_files(saves: Sequence[Path], page: Path | None, d: int) -> None:
 
 def _settings(given: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the files say of the search, and the arguments of `solve`."""
-    weights = _weights(given.weights, given.n) if given.weights else None
+    weights = None if given.weights is None else _weights(given.weights, given.n)
     settings = {
         "s": given.s,
         "half_space": given.half_space,
