@@ -363,7 +363,7 @@ def test_the_share_of_the_work_only_grows(restarts: int | None, budget_s: float)
     seen: list[Progress] = []
     solve(15, 3, restarts=restarts, budget_s=budget_s, progress=seen.append)
     shares = [each.share for each in seen]
-    assert len(seen) > 5
+    assert len(seen) > 1
     assert shares == sorted(shares)
     assert shares[0] >= 0
     assert shares[-1] <= 1

@@ -161,7 +161,7 @@ def descend(
         patience: iterations without an improvement that make a plateau, >= 0; default 300 (ours, see above).
         momentum: in [0, 1); default 0.9 (the paper's).
         seed: of the start.
-        progress: called a hundred times; its ``best`` is the minimum angle at that moment, radians.
+        progress: called about a hundred times; its ``best`` is the minimum angle at that moment, radians.
 
     Returns:
         The last iterate, not the best one, as a :class:`Descent`.

@@ -62,14 +62,14 @@ class Potential:
         n = len(y)
         tiles = [(top, sign) for sign in self._signs for top in range(0, n, max(1, _TILE // n))]
         # The nearest pair sets the scale, so every tile is looked at before any is summed.
-        first = _squared(y, *tiles[0], np.inf)
-        smallest = min([float(first.min()), *(float(_squared(y, *tile, np.inf).min()) for tile in tiles[1:])])
+        first = _squared(y, *tiles[0])
+        smallest = min([float(first.min()), *(float(_squared(y, *tile).min()) for tile in tiles[1:])])
         if smallest == 0:
             return math.inf, np.zeros_like(x)
 
         total, force = 0.0, np.zeros_like(x)
         for top, sign in tiles:
-            squared = first if len(tiles) == 1 else _squared(y, top, sign, np.inf)
+            squared = first if len(tiles) == 1 else _squared(y, top, sign)
             diagonal = np.arange(len(squared)), np.arange(top, top + len(squared))
             squared[diagonal] = smallest  # counts as log 1 = 0 below
             excess = np.log(squared / smallest)
@@ -110,7 +110,7 @@ class Potential:
         m = d - 1
         y = x if self.beta is None else self.beta * x
         size = np.ones((n, n)) if self.beta is None else self.beta @ self.beta.T
-        every = [(sign, _squared(y, 0, sign, np.inf)) for sign in self._signs]
+        every = [(sign, _squared(y, 0, sign)) for sign in self._signs]
         smallest = min(float(squared.min()) for _, squared in every)
         weight = [(sign, squared, (squared / smallest) ** (-self.s / 2)) for sign, squared in every]
         for _, _, u in weight:
@@ -138,13 +138,13 @@ class Potential:
         return (1.0, -1.0) if self.half_space else (1.0,)
 
 
-def _squared(y: Points, top: int, sign: float, own: float) -> Points:
-    """Squared distances of the rows from ``top`` of a tile to sign * y; ``own`` stands for a row with itself."""
+def _squared(y: Points, top: int, sign: float) -> Points:
+    """Squared distances of the rows from ``top`` of a tile to sign * y; infinite for a row with itself."""
     from scipy.spatial.distance import cdist  # takes long to import
 
     bottom = min(top + max(1, _TILE // len(y)), len(y))
     squared: Points = cdist(y[top:bottom], sign * y, "sqeuclidean")
-    squared[np.arange(bottom - top), np.arange(top, bottom)] = own
+    squared[np.arange(bottom - top), np.arange(top, bottom)] = np.inf
     return squared
 
 
