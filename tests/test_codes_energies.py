@@ -271,6 +271,8 @@ def test_interrupt_returns_the_best_so_far() -> None:
         (lambda: minimise_energy(4, 3, 1, restarts=0), r"restarts must be at least 1.* got 0"),
         (lambda: minimise_energy(4, 3, 1, seed=-3), r"seed must be an integer >= 0, got -3"),
         (lambda: minimise_energy(4, 3, 1, weights=[1, 2, 0, 1]), r"4 positive finite numbers.* got \[1, 2, 0, 1\]"),
+        (lambda: minimise_energy(2, 3, 1, weights=[1e-200, 1]), r"from 1e-50 to 1e\+50, got \[1e-200, 1\]"),
+        (lambda: minimise_energy(2, 3, 1, weights=[1, math.nan]), r"got \[1, nan\]"),
         (lambda: minimise_energy(4, 3, 1, weights=[1, 2]), r"4 positive finite numbers.* got \[1, 2\]"),
         (lambda: minimise_energy(4, 3, 1, start=np.eye(3)), r"\(n, d\) = \(4, 3\).* got shape \(3, 3\)"),
         (lambda: minimise_energy(2, 2, 1, start=[[1, 0], [0, math.nan]]), r"finite, got nan in row 1, column 1"),

@@ -15,6 +15,8 @@ from onsphere.codes.exact import polygon, simplex
 from onsphere.codes.potential import Potential
 
 Points = NDArray[np.float64]
+# Weights whose fourth powers, in the Hessian, are far inside of the range of float64.
+_LEAST, _LARGEST = 1e-50, 1e50
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +65,7 @@ def energy(points: ArrayLike, s: float, *, weights: ArrayLike | None = None, hal
 
     Raises:
         ValueError: points is not a finite matrix of at least 2 rows without zero rows, s is negative or not finite, or
-            the weights are not n positive numbers.
+            the weights are not n positive numbers from 1e-50 to 1e50.
 
     Source: thesis, eqs. 5.1 and D.10, section 5.3.4.
 
@@ -190,6 +192,8 @@ def _potential(n: int, s: float, weights: ArrayLike | None, half_space: bool) ->
     if weights is None:
         return Potential(float(s), None, half_space)
     beta = np.asarray(weights, dtype=np.float64)
-    if beta.shape != (n,) or not (np.isfinite(beta) & (beta > 0)).all():
-        raise ValueError(f"weights must be {n} positive finite numbers, one a point, got {weights}")
+    if beta.shape != (n,) or not ((beta >= _LEAST) & (beta <= _LARGEST)).all():
+        raise ValueError(
+            f"weights must be {n} positive finite numbers, one a point, from {_LEAST:g} to {_LARGEST:g}, got {weights}"
+        )
     return Potential(float(s), beta[:, None], half_space)
