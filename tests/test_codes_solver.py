@@ -448,3 +448,19 @@ def test_an_interrupted_energy_gives_its_best() -> None:
     code = solve(20, 3, objective="thomson", progress=_stopping(1))
     assert not code.complete
     assert code.energy == pytest.approx(_energy(code.points, 1.0), rel=1e-10)
+
+
+def test_an_interrupt_while_a_code_is_measured_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    certify, calls = solver.certify, 0
+
+    def interrupted(points: Array) -> float:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise KeyboardInterrupt
+        return certify(points)
+
+    monkeypatch.setattr(solver, "certify", interrupted)
+    code = solve(12, 3, restarts=1)
+    assert not code.complete
+    assert code.certificate == pytest.approx(code.min_angle, abs=1e-14)

@@ -23,7 +23,9 @@ Array = NDArray[np.float64]
 COSTLY = 700
 POLISHED = 2  # of a round of costly starts
 PATIENCE = 60  # hops without a better code of the chain, after which new starts are tried
-IMPATIENCE = 8  # the same where the best code of the chain is not better than those of the chains before
+FAIR_PATIENCE = 25  # the same for a chain whose best code is a little worse than that of the chains before
+NEAR = 4e-3  # of 1 - cosine: how little that is
+IMPATIENCE = 8  # the same for a chain whose best code is much worse, or is that code
 HOPEFUL = 0.01  # of 1 - cosine: how far from the best a start may be to be polished to its end
 TOLERANCE = 1e-3  # of 1 - cosine: how much worse a code may be for a hop to go on from there
 WORSE = 0.3  # how often a worse code within the tolerance is accepted
@@ -116,7 +118,7 @@ class Search:
         """Basin hopping from a code, until it has not become better for long."""
         best, best_x, waited = cosine, x, 0
         cost = max(1.0, (self.n * (self.d - 1) / COSTLY) ** 3)  # of a hop: so many fewer are worth their time
-        while waited < max(1.0, (PATIENCE if best < self.explored - SAME else IMPATIENCE) / cost) and not self.over:
+        while waited < max(1.0, self._patience(best) / cost) and not self.over:
             rng = self.chance()
             name, moved = hop(x, angle_of(cosine), rng)
             stages, iterations = RELAXED[int(rng.integers(len(RELAXED)))]
@@ -131,6 +133,13 @@ class Search:
             elif waited % 20 == 0:
                 x, cosine = best_x, best
         self.explored = min(self.explored, best)
+
+    def _patience(self, best: float) -> int:
+        """How many hops in vain a chain may make whose best code has this largest cosine."""
+        if best < self.explored - SAME:
+            return PATIENCE
+        near = self.explored + NEAR * (1 - self.explored)
+        return FAIR_PATIENCE if self.explored + SAME < best < near else IMPATIENCE
 
     def keep(self, found: Polished, origin: str) -> tuple[float, Array]:
         """Remember a code if it is the best; its cosine and points."""

@@ -138,13 +138,17 @@ def _code(
     n, d = points.shape
     points = np.array(points)
     points.flags.writeable = False
-    angle, contacts = closest_pairs(points, TOUCHING)
+    try:
+        (angle, contacts), certificate = closest_pairs(points, TOUCHING), certify(points)
+    except KeyboardInterrupt:  # the code is there, and what is left takes a second at most: a second Ctrl-C ends it
+        complete = False
+        (angle, contacts), certificate = closest_pairs(points, TOUCHING), certify(points)
     return Code(
         points=points,
         min_angle=angle,
         contacts=contacts,
         rattlers=rattlers(n, contacts),
-        certificate=certify(points),
+        certificate=certificate,
         best_known=best_known(n, d),
         objective=objective,
         energy=energy,
