@@ -6,6 +6,7 @@ import contextlib
 import doctest
 import importlib
 import io
+import json
 import os
 import re
 import shlex
@@ -139,7 +140,8 @@ def test_generated_parts_are_there(site: Path) -> None:
     recipes = (site / "recipes.html").read_text(encoding="utf-8")
     assert [name for name in RECIPES if name not in recipes] == []
     results = (site / "results.html").read_text(encoding="utf-8")
-    assert [file.stem for file in (ROOT / "results").glob("*.json") if file.stem not in results] == []
+    names = [json.loads(file.read_text(encoding="utf-8"))["name"] for file in (ROOT / "results").glob("*.json")]
+    assert [name for name in names if name not in results] == []
     assert "Most correlated layers first" in (site / "inspect.html").read_text(encoding="utf-8")
     assert "Habits of the house" in (site / "contributing.html").read_text(encoding="utf-8")
 
