@@ -6,12 +6,12 @@ import subprocess
 from pathlib import Path
 
 
-def drawn(page: Path, profile: Path) -> str:
-    """The page's elements after its scripts have run; fails where they wrote to the console."""
+def opened(page: Path, profile: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    """The page's elements after its scripts have run, and on stderr what they wrote to the console."""
     quiet = "--disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update"
-    done = subprocess.run(
+    return subprocess.run(
         [
-            *("chromium", "--headless", "--no-sandbox", *quiet.split(), "--disable-sync"),
+            *("chromium", "--headless", "--no-sandbox", *quiet.split(), "--disable-sync", *flags),
             *(f"--user-data-dir={profile}", "--enable-logging=stderr", "--v=0"),
             *("--virtual-time-budget=5000", "--dump-dom", page.as_uri()),
         ],
@@ -20,5 +20,10 @@ def drawn(page: Path, profile: Path) -> str:
         timeout=120,
         check=True,
     )
+
+
+def drawn(page: Path, profile: Path) -> str:
+    """The page's elements after its scripts have run; fails where they wrote to the console."""
+    done = opened(page, profile)
     assert "CONSOLE" not in done.stderr, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     return done.stdout

@@ -18,7 +18,8 @@ from onsphere.codes import potential as potentials
 from onsphere.codes.code import Progress
 from onsphere.codes.energies import energy, minimise_energy
 from onsphere.codes.energy_search import newton
-from onsphere.codes.potential import Potential, tangent_bases
+from onsphere.codes.interior_point import tangents
+from onsphere.codes.potential import Potential
 
 Points = NDArray[np.float64]
 # Smale, "Mathematical problems for the next century"; the values are on Wikipedia's "Thomson problem".
@@ -112,7 +113,7 @@ def test_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_tangent_bases_are_orthonormal_and_tangent() -> None:
     x = np.concatenate([_random(5, 4)[0], np.eye(4), -np.eye(4)])
-    bases = tangent_bases(x)
+    bases = tangents(x)
     frames = np.concatenate([x[:, :, None], bases], 2)
     np.testing.assert_allclose(frames.transpose(0, 2, 1) @ frames, np.broadcast_to(np.eye(4), (13, 4, 4)), atol=1e-14)
 

@@ -6,13 +6,13 @@ import io
 import json
 import math
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from browser import opened
 from onsphere import report
 from onsphere.cli import listing
 from onsphere.report.code import caption, facts_grid, page
@@ -69,18 +69,7 @@ def test_a_page_of_something_else_is_refused(tmp_path: Path) -> None:
 def test_a_browser_draws_the_page(tmp_path: Path) -> None:
     report.write_code_page(octahedron(), tmp_path / "page.html")
     # Without 3-D interfaces: a machine without a graphics card takes seconds to prepare the sphere, and warns.
-    quiet = "--disable-gpu --disable-3d-apis --disable-quic --no-first-run --disable-background-networking"
-    done = subprocess.run(
-        [
-            *("chromium", "--headless", "--no-sandbox", *quiet.split(), "--disable-component-update", "--disable-sync"),
-            *(f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr", "--v=0"),
-            *("--virtual-time-budget=3000", "--dump-dom", (tmp_path / "page.html").as_uri()),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
+    done = opened(tmp_path / "page.html", tmp_path / "profile", "--disable-3d-apis")
     assert "Uncaught" not in done.stderr
     assert "ERROR:CONSOLE" not in done.stderr
     assert done.stdout.count('class="plot js-plotly-plot"') == 3

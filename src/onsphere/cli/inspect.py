@@ -8,20 +8,19 @@ import json
 import os
 import re
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from onsphere.cli.mistakes import Mistake, closest
+from onsphere.cli.progress import Line
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.table import Table as RichTable
     from torch import nn
 
-    from onsphere.diagnostics import Inspection, Progress
+    from onsphere.diagnostics import Inspection
     from onsphere.diagnostics.text import Table
 
 DESCRIPTION = """\
@@ -38,7 +37,6 @@ examples:
 
 WIDTH = 100  # of the tables in a file or a pipe
 PANELS = 6  # histograms on the page where --top does not say
-PATIENCE = 30.0  # seconds between lines of progress where there is no terminal
 
 
 class _Parser(argparse.ArgumentParser):
@@ -100,14 +98,14 @@ def inspect(argv: Sequence[str]) -> int:
 
     model, device = _model(given.what), _device(given.device)
     try:
-        with _Bar(Console(stderr=True)) as bar:
+        with Line(Console(stderr=True), "reading") as line:
             inspection = diagnostics.inspect(
                 model,
                 threshold=given.threshold,
                 layers=given.layers or ["*"],
                 max_neurons=given.max_neurons,
                 device=device,
-                progress=bar,
+                progress=lambda now: line.show(now.share, now.layer),
             )
     except diagnostics.Interrupted as interrupted:
         inspection = interrupted.inspection
@@ -241,32 +239,3 @@ def _drawn(table: Table) -> RichTable:
             cells.append(text.append("".join(f"\n{line}" for line in below), style="dim"))
         drawn.add_row(*cells)
     return drawn
-
-
-class _Bar:
-    """Progress on stderr: a bar that goes away on a terminal, else a line now and then."""
-
-    def __init__(self, console: Console) -> None:
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-        layer = TextColumn("{task.description}", markup=False)
-        columns = (BarColumn(), TaskProgressColumn(), TimeRemainingColumn(), layer)
-        self.console, self.said = console, time.monotonic()
-        self.bar = Progress(*columns, console=console, transient=True) if console.is_terminal else None
-        self.task = self.bar.add_task("reading", total=1.0) if self.bar else None
-
-    def __enter__(self) -> _Bar:
-        if self.bar:
-            self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.bar:
-            self.bar.stop()
-
-    def __call__(self, now: Progress) -> None:
-        if self.bar and self.task is not None:
-            self.bar.update(self.task, completed=now.share, description=now.layer)
-        elif time.monotonic() - self.said > PATIENCE:
-            self.said = time.monotonic()
-            self.console.print(f"{now.share:4.0%}  {now.layer}", highlight=False, markup=False, soft_wrap=True)

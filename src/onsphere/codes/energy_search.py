@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from onsphere.codes.code import Improvement, Progress
 from onsphere.codes.potential import Potential
+from onsphere.codes.relaxation import unit
 
 Points = NDArray[np.float64]
 # Unknowns n (d - 1) up to which Newton steps come from the eigenvectors of the Hessian (a third of a second there), and
@@ -63,9 +64,9 @@ class Search:
         while self._starts_go_on():
             if given is not None and self._started == 0:
                 # The noise parts points that coincide and leaves a saddle; no force would.
-                x, origin = _unit(given + 1e-6 * self._random.standard_normal(given.shape)), "given start"
+                x, origin = unit(given + 1e-6 * self._random.standard_normal(given.shape)), "given start"
             else:
-                x, origin = _unit(self._random.standard_normal((self.n, self.d))), "random start"
+                x, origin = unit(self._random.standard_normal((self.n, self.d))), "random start"
             before = self.value
             _, value = self._descend(x, origin)
             self._started += 1
@@ -141,7 +142,7 @@ class Search:
             return value, (gradient / length).ravel()
 
         def callback(flat: Points) -> None:
-            self._unfinished = (_unit(flat.reshape(self.n, self.d)), origin)
+            self._unfinished = (unit(flat.reshape(self.n, self.d)), origin)
             self._report(origin)
             if self._late(1.0):
                 raise StopIteration
@@ -149,7 +150,7 @@ class Search:
         last = potential.s == self.potential.s
         options = {"maxcor": 20, "maxiter": 5000 if last else 50, "maxfun": 10000, "ftol": 1e-15, "gtol": 1e-10}
         found = minimize(function, x.ravel(), jac=True, method="L-BFGS-B", callback=callback, options=options)
-        return _unit(found.x.reshape(self.n, self.d))
+        return unit(found.x.reshape(self.n, self.d))
 
     def _hop(self) -> None:
         """Move away from a minimum, descend again, and go on from there if it is lower or little higher (Metropolis).
@@ -179,18 +180,18 @@ class Search:
         spacing = 3.0 * self.n ** (-1 / (self.d - 1))
         noise = spacing * self._random.uniform(0.1, 0.5) * self._random.standard_normal(x.shape)
         if kind < 0.85:
-            near = x @ _unit(self._random.standard_normal((1, self.d)))[0]
+            near = x @ unit(self._random.standard_normal((1, self.d)))[0]
             count = int(self._random.integers(1, max(2, self.n // 3), endpoint=True))
             noise[np.argsort(near)[: self.n - count]] = 0.0
-            return _unit(x + noise), "hop: a cap shaken"
-        return _unit(x + noise), "hop: all points shaken"
+            return unit(x + noise), "hop: a cap shaken"
+        return unit(x + noise), "hop: all points shaken"
 
     def _into_holes(self, x: Points) -> Points:
         """Chosen points go, one after the other, to that place of a random sample which is farthest from the rest."""
         x = x.copy()
         count = min(int(self._random.integers(1, 4)), self.n)
         for i in self._random.choice(self.n, size=count, replace=False):
-            places = _unit(self._random.standard_normal((max(50, 4 * self.n), self.d)))
+            places = unit(self._random.standard_normal((max(50, 4 * self.n), self.d)))
             cosines = places @ np.delete(x, i, axis=0).T
             x[i] = places[(np.abs(cosines) if self.potential.half_space else cosines).max(1).argmin()]
         return x
@@ -209,7 +210,7 @@ def newton(potential: Potential, x: Points, stop: Callable[[], bool] = lambda: F
         reach = 0.5 * math.exp(-max(value, -1.0)) / max(potential.s, 1.0)
         step *= min(1.0, reach / max(float(np.linalg.norm(step, axis=1).max()), 1e-300))
         for _ in range(10):
-            trial = _unit(x + step)
+            trial = unit(x + step)
             trial_value, gradient = potential.evaluate(trial)
             trial_slope = float(np.linalg.norm(gradient))
             # Near the minimum the digits of F no longer change, and only the gradient tells.
@@ -246,8 +247,3 @@ def _newton_step(hessian: Points, gradient: Points) -> Points:
 def _ladder(s: float) -> list[float]:
     """Powers on the way to s: from a random start a hard potential ends in poor minima, and slowly."""
     return [*(rung for rung in (8.0, 32.0, 128.0, 512.0, 2048.0) if 2 * rung <= s), s]
-
-
-def _unit(x: Points) -> Points:
-    unit: Points = x / np.linalg.norm(x, axis=1, keepdims=True)
-    return unit

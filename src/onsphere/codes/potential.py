@@ -18,6 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from onsphere.codes.interior_point import tangents
+
 Points = NDArray[np.float64]
 # Pairs that one tile of distances holds: 32 MiB of float64.
 _TILE = 1 << 22
@@ -121,7 +123,7 @@ class Potential:
             h += sign * size * u / (norm * squared)
             k += (self.s + 2) * size**2 * u / (norm * squared**2)
 
-        bases = tangent_bases(x)
+        bases = tangents(x)
         across = np.einsum("ika,jk->ija", bases, x)  # T_i^T x_j
         flat = bases.transpose(1, 0, 2).reshape(d, n * m)
         hessian = (flat.T @ flat).reshape(n, m, n, m) * h[:, None, :, None]
@@ -146,17 +148,3 @@ def _squared(y: Points, top: int, sign: float) -> Points:
     squared: Points = cdist(y[top:bottom], sign * y, "sqeuclidean")
     squared[np.arange(bottom - top), np.arange(top, bottom)] = np.inf
     return squared
-
-
-def tangent_bases(x: Points) -> Points:
-    """(n, d, d-1): for each unit row an orthonormal basis of its tangent space, from a Householder reflection.
-
-    Example:
-        >>> tangent_bases(np.array([[0.0, 1.0]]))[0].ravel()
-        array([-1.,  0.])
-    """
-    mirror = x.copy()
-    mirror[:, 0] += np.where(x[:, 0] < 0, -1.0, 1.0)
-    mirror *= np.sqrt(2 / (mirror**2).sum(1, keepdims=True))
-    bases: Points = np.eye(x.shape[1])[None] - mirror[:, :, None] * mirror[:, None, :]
-    return bases[:, :, 1:]

@@ -1,21 +1,20 @@
-"""Progress of a search on stderr: a bar that goes away on a terminal, else a line now and then."""
+"""What a search for points on a sphere reports to: the best value so far, in words, on the shared line of progress."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+from onsphere.cli.progress import Line
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from onsphere.codes.code import Progress
 
-PATIENCE = 30.0  # seconds between lines of progress where there is no terminal
-
 
 class Bar:
-    """What a search is told to report to.
+    """A progress callback of a search.
 
     Args:
         console: where to draw.
@@ -23,27 +22,15 @@ class Bar:
     """
 
     def __init__(self, console: Console, words: Callable[[float], str]) -> None:
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-        said = TextColumn("{task.description}", markup=False)
-        columns = (BarColumn(), TaskProgressColumn(), TimeRemainingColumn(), said)
-        self.console, self.words, self.said = console, words, time.monotonic()
-        self.bar = Progress(*columns, console=console, transient=True) if console.is_terminal else None
-        self.task = self.bar.add_task("starting", total=1.0) if self.bar else None
+        self.line, self.words = Line(console, "starting"), words
 
     def __enter__(self) -> Bar:
-        if self.bar:
-            self.bar.start()
+        self.line.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.bar:
-            self.bar.stop()
+        self.line.__exit__()
 
     def __call__(self, now: Progress) -> None:
-        line = now.phase if now.best is None else f"{self.words(now.best)}  {now.phase}"
-        if self.bar and self.task is not None:
-            self.bar.update(self.task, completed=now.share, description=line)
-        elif time.monotonic() - self.said > PATIENCE:
-            self.said = time.monotonic()
-            self.console.print(f"{now.share:4.0%}  {line}", highlight=False, markup=False, soft_wrap=True)
+        best = "" if now.best is None else f"{self.words(now.best)}  "
+        self.line.show(now.share, f"{best}{now.phase}")
