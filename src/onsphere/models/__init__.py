@@ -1,17 +1,22 @@
 """The papers' backbones: builder functions, one file a family; layers have the names that the papers' tables use.
 
-The output layer is called ``classifier`` and comes last. Models can be moved to ``channels_last`` and compiled.
+Of those that give classes the output layer is called ``classifier`` and comes last. Those for open-set recognition
+(``sphereface``) give features; ``Recogniser`` puts a head behind them, again as
+``classifier``. Models can be moved to ``channels_last`` and compiled.
 """
 
 from onsphere.models.densenet import densenet, densenet_40_12
 from onsphere.models.plain import mlp, plain_cnn, plain_cnn10
+from onsphere.models.recogniser import Recogniser
 from onsphere.models.resnet import resnet20, resnet32, resnet56, wide_resnet32
 from onsphere.models.resnet_imagenet import resnet18, resnet34, resnet50
+from onsphere.models.sphereface import sphereface
 from onsphere.models.spherenet import spherenet_cnn
 from onsphere.models.vgg import vgg16_bn, vgg19_bn
 from onsphere.models.wide_resnet import wide_resnet, wrn_16_8, wrn_28_10
 
 __all__ = [
+    "Recogniser",
     "densenet",
     "densenet_40_12",
     "mlp",
@@ -23,6 +28,7 @@ __all__ = [
     "resnet34",
     "resnet50",
     "resnet56",
+    "sphereface",
     "spherenet_cnn",
     "vgg16_bn",
     "vgg19_bn",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["positive", "scaled"]
+__all__ = ["height_and_width", "positive", "scaled"]
 
 
 def positive(**sizes: int | Sequence[int]) -> None:
@@ -43,3 +43,21 @@ def scaled(filters: Sequence[int], width: float) -> tuple[int, ...]:
     if not width > 0:
         raise ValueError(f"width={width}: expected a factor above 0")
     return tuple(max(1, round(full * width)) for full in filters)
+
+
+def height_and_width(image_size: int | tuple[int, int]) -> tuple[int, int]:
+    """Height and width of images in pixels, of which one number may stand for both.
+
+    Args:
+        image_size: (height, width), or the side of a square.
+
+    Raises:
+        ValueError: if it is not one or two whole numbers of at least 1.
+
+    >>> height_and_width(28), height_and_width((112, 96))
+    ((28, 28), (112, 96))
+    """
+    sizes = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    if len(sizes) != 2 or not all(isinstance(size, int) and size >= 1 for size in sizes):
+        raise ValueError(f"image_size={image_size!r}: expected a side or (height, width) in pixels, at least 1")
+    return sizes[0], sizes[1]
