@@ -375,22 +375,32 @@ def pairs(rows: Rows, i: Tensor, j: Tensor) -> Pairs:
     Equal directions have no tangent between them: they get a fixed one that depends on the pair only and is opposite at
     its two ends, so that following it parts them. Opposite directions get zero.
     """
-    u, v = rows.unit(i), rows.unit(j)
+    u = rows.unit(i)
+    found = arcs(u, rows.unit(j))
+    same = (found.chord < SAME).nonzero().squeeze(1)
+    if len(same):
+        apart = _fixed_tangent(u[same], i[same], j[same])
+        found.at_u[same], found.at_v[same] = apart, -apart
+    return found
+
+
+def arcs(u: Tensor, v: Tensor) -> Pairs:
+    """Angles and tangents between the rows of two matrices of unit vectors; equal and opposite ones get zero tangents.
+
+    Example:
+        >>> arcs(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])).angle
+        tensor([1.5708])
+    """
+    # v - <u,v> u, written without the cancelling product at either end of the range.
     difference, total = v - u, u + v
     chord = torch.linalg.vector_norm(difference, dim=1)
     length = torch.linalg.vector_norm(total, dim=1)
-    # v - <u,v> u, written without the cancelling product at either end of the range.
     close = (chord < length)[:, None]
     half_chord, half_length = (chord.square() / 2)[:, None], (length.square() / 2)[:, None]
     at_u = torch.where(close, difference + half_chord * u, total - half_length * u)
     at_v = torch.where(close, half_chord * v - difference, total - half_length * v)
-    at_u, at_v = _unit_or_zero(at_u), _unit_or_zero(at_v)
-    same = (chord < SAME).nonzero().squeeze(1)
-    if len(same):
-        apart = _fixed_tangent(u[same], i[same], j[same])
-        at_u[same], at_v[same] = apart, -apart
     theta, opposite = 2 * torch.atan2(chord, length), 2 * torch.atan2(length, chord)
-    return Pairs(theta, opposite, chord, length, chord * length / 2, at_u, at_v)
+    return Pairs(theta, opposite, chord, length, chord * length / 2, _unit_or_zero(at_u), _unit_or_zero(at_v))
 
 
 def _unit_or_zero(x: Tensor) -> Tensor:
