@@ -265,6 +265,7 @@ def _run(
             precision=precision,
             data=summary(source),
             rows=tuple(Row(recipe.row, recipe.settings, recipe.paper, None, (), training(recipe)) for recipe in rows),
+            metric=rows[0].metric,
         )
         written = None
         if resume and path is not None and path.exists():
@@ -316,8 +317,9 @@ def _rows(recipes: Recipe | Sequence[Recipe]) -> tuple[Recipe, ...]:
         raise ValueError(f"rows {names}: expected no row twice")
     if len({slug(name) for name in names}) != len(names):
         raise ValueError(f"rows {names}: two would have the same file names, which only have a-z, 0-9 and .+_-")
-    if len({recipe.name for recipe in rows}) > 1:
-        raise ValueError(f"recipes of {sorted({recipe.name for recipe in rows})}: expected rows of one comparison")
+    for what, found in (("recipes of", {r.name for r in rows}), ("metrics", {r.metric for r in rows})):
+        if len(found) > 1:
+            raise ValueError(f"{what} {sorted(found)}: expected rows of one comparison")
     return rows
 
 
@@ -368,11 +370,13 @@ def _fabric(accelerator: str, devices: int | str, precision: Any, strategy: str 
 
 def _shard(model: nn.Module, mesh: DeviceMesh) -> nn.Module:
     """Share out every layer's weights over the processes, as DTensors of their own shapes."""
-    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
     for module in model.modules():
         if module is not model and next(module.parameters(recurse=False), None) is not None:
             fully_shard(module, mesh=mesh["data_parallel"])
+            if callable(getattr(module, "logits", None)):  # a head's other way in, for evaluation
+                register_fsdp_forward_method(module, "logits")
     fully_shard(model, mesh=mesh["data_parallel"])
     return model
 

@@ -29,7 +29,7 @@ def continued(path: Path, fresh: Result, seeds: Sequence[int]) -> Result:
         old = Result.from_json(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is damaged or is no result: {error}") from error
-    for name in ("name", "precision", "data"):
+    for name in ("name", "metric", "precision", "data"):
         there, here = plain(getattr(old, name)), plain(getattr(fresh, name))
         if there != here:
             raise CheckpointError(f"{path} is of another run: {name} is {there!r} there and {here!r} here")

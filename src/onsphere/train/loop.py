@@ -9,10 +9,11 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -20,7 +21,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from onsphere.train.batches import Loaded, batches, steps_per_epoch, total_steps
 from onsphere.train.interruption import StopRequest
 from onsphere.train.keeping import Keeper
-from onsphere.train.recipe import Progress, Recipe
+from onsphere.train.recipe import METRICS, Progress, Recipe
 from onsphere.train.result import SeedResult
 from onsphere.train.synchronized import synchronize
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["NonFiniteLoss"]
 
 EVALUATION_BATCH = 512
-METRICS = ("top1", "top5", "test_loss")
+T = TypeVar("T")
 SECONDS_BETWEEN_LOOKS = 0.1
 
 
@@ -86,14 +87,15 @@ class Training:
             if last < self.total:
                 self._stop_or_save(0)  # every process is here at the same time, so that they can always agree
 
+        further = _further_metrics(self.recipe, self.trainee.evaluated)
         end = {} if self.recipe.final is None else _read(self.recipe.final, self.trainee.evaluated)
         self.keeper.finish(self.trainee)
         return SeedResult(
             seed=self.seed,
             seconds=time.perf_counter() - self.begin,
             steps=self.total,
-            final={name: statistics.fmean(so_far.curve[name][-5:]) for name in METRICS},
-            last={name: so_far.curve[name][-1] for name in METRICS},
+            final={**{name: statistics.fmean(so_far.curve[name][-5:]) for name in METRICS}, **further},
+            last={**{name: so_far.curve[name][-1] for name in METRICS}, **further},
             curve=so_far.curve,
             observations=_over_epochs(so_far.observed),
             end=end,
@@ -224,7 +226,10 @@ def optimizer_step(
 ) -> tuple[Tensor, Tensor | float]:
     """One step of the optimizer; gives the objective (times share) and the regularizer."""
     trainee.optimizer.zero_grad()
-    objective = recipe.objective(trainee.wrapped(images), labels) * share
+    if recipe.objective is None:
+        objective = trainee.wrapped(images, labels) * share
+    else:
+        objective = recipe.objective(trainee.wrapped(images), labels) * share
     if trainee.regularizer is None:
         penalty: Tensor | float = 0.0
         fabric.backward(objective)
@@ -256,6 +261,7 @@ def _evaluate(fabric: Fabric, recipe: Recipe, trainee: Trainee, data: Loaded) ->
     # The averaged copy is on every process and in no wrapper.
     model = trainee.wrapped if trainee.average is None else trainee.average.module
     model.eval()
+    objective = F.cross_entropy if recipe.objective is None else recipe.objective
     loss = torch.zeros((), device=fabric.device)
     data.top1.reset()
     data.top5.reset()
@@ -269,7 +275,7 @@ def _evaluate(fabric: Fabric, recipe: Recipe, trainee: Trainee, data: Loaded) ->
         with fabric.autocast() if trainee.average is not None else contextlib.nullcontext():
             outputs = model(data.normalize(images))
         if len(labels):
-            loss += recipe.objective(outputs, labels) * len(labels)
+            loss += objective(outputs, labels) * len(labels)
             data.top1.update(outputs, labels)
             data.top5.update(outputs, labels)
     loss = _over_processes(fabric, loss, "sum")
@@ -298,8 +304,20 @@ def _check_finite(losses: Tensor, recipe: Recipe, seed: int, epoch: int, before:
         )
 
 
+def _further_metrics(recipe: Recipe, model: nn.Module) -> dict[str, float]:
+    if recipe.evaluate is None:
+        return {}
+    found = {name: float(value) for name, value in _read(recipe.evaluate, model).items()}
+    twice = sorted(found.keys() & {*METRICS})
+    if twice:
+        raise ValueError(f"row {recipe.row!r}: evaluate gave {', '.join(twice)}: expected other names")
+    if recipe.metric not in {*METRICS, *found}:
+        raise ValueError(f"row {recipe.row!r}: metric={recipe.metric!r} is none of {', '.join((*METRICS, *found))}")
+    return found
+
+
 @torch.no_grad()
-def _read(look: Callable[[nn.Module], Mapping[str, object]], model: nn.Module) -> Mapping[str, object]:
+def _read(look: Callable[[nn.Module], Mapping[str, T]], model: nn.Module) -> Mapping[str, T]:
     """What a read-only hook says; it may draw random numbers without changing the training."""
     devices = {parameter.device for parameter in model.parameters() if parameter.device.type == "cuda"}
     with torch.random.fork_rng(devices):

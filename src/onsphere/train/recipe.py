@@ -17,6 +17,8 @@ from onsphere.data import Data
 
 __all__ = ["Progress", "Recipe"]
 
+METRICS = ("top1", "top5", "test_loss")  # of every evaluation
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -32,7 +34,9 @@ class Recipe:
         epochs: passes over the training images.
         batch_size: images a step, over all processes together. An epoch has ceil(images / batch_size) steps, and its
             batches are as equal as can be, so that no image is left out and no batch is tiny.
-        objective: (outputs, labels) to a scalar, a mean over the examples.
+        objective: (outputs, labels) to a scalar, a mean over the examples. None where the model gives it itself,
+            because its last layer must know the labels: then ``model(images, labels)`` is the objective,
+            ``model(images)`` are the outputs, and the test loss is their cross-entropy.
         regularizer: called with the bare model before training, gives what is called at every step and added; with the
             batch's labels where it has a true attribute ``wants_labels``.
         prepare: changes the model in place before the optimizer is built.
@@ -48,12 +52,16 @@ class Recipe:
         after_step: each is called with the bare model and the number of steps done, after every step.
         observe: read-only; called with the bare model after every epoch, gives numbers, or mappings of them, for the
             result's ``observations``.
+        evaluate: read-only; called with the bare model after the last epoch, gives further metrics, such as the
+            accuracy of an open-set protocol, that stand beside top1 in the result's ``final`` and ``last``.
+        metric: which metric the table is about, top1 or one of ``evaluate``'s; the same for all rows.
         final: read-only; called with the bare model after the last epoch, gives the result's ``end``.
-        paper: the paper's numbers for this row.
+        paper: the paper's numbers for this row, by the name of the metric.
         settings: what the recipe was made with, for the result file.
 
     Raises:
-        ValueError: if epochs, batch_size or max_steps is below 1, clip not above 0, or ema not between 0 and 1.
+        ValueError: if epochs, batch_size or max_steps is below 1, clip not above 0, ema not between 0 and 1, or metric
+            one that nothing gives.
 
     >>> import onsphere.models, onsphere.data
     >>> recipe = Recipe(
@@ -78,7 +86,7 @@ class Recipe:
     optimizer: Callable[[Iterable[nn.Parameter]], Optimizer]
     epochs: int
     batch_size: int
-    objective: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy
+    objective: Callable[[Tensor, Tensor], Tensor] | None = F.cross_entropy
     regularizer: Callable[[nn.Module], Callable[..., Tensor]] | None = None
     prepare: Callable[[nn.Module], None] | None = None
     schedule: Callable[[Optimizer], LRScheduler] | None = None
@@ -90,6 +98,8 @@ class Recipe:
     test_transform: Callable[[Tensor], Tensor] | None = None
     after_step: tuple[Callable[[nn.Module, int], None], ...] = ()
     observe: Callable[[nn.Module], Mapping[str, object]] | None = None
+    evaluate: Callable[[nn.Module], Mapping[str, float]] | None = None
+    metric: str = "top1"
     final: Callable[[nn.Module], Mapping[str, object]] | None = None
     paper: Mapping[str, float] = field(default_factory=dict)
     settings: Mapping[str, object] = field(default_factory=dict)
@@ -101,6 +111,10 @@ class Recipe:
                 raise ValueError(f"{name}={value!r}: expected at least 1")
         if self.schedule_every not in ("epoch", "step"):
             raise ValueError(f"schedule_every={self.schedule_every!r}: expected 'epoch' or 'step'")
+        if self.evaluate is None and self.metric not in METRICS:
+            raise ValueError(
+                f"metric={self.metric!r}: expected {', '.join(METRICS[:-1])} or {METRICS[-1]}, or evaluate to give it"
+            )
         if self.clip is not None and not self.clip > 0:
             raise ValueError(f"clip={self.clip!r}: expected a number above 0, or None")
         if self.ema is not None and not 0 < self.ema < 1:

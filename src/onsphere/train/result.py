@@ -55,8 +55,8 @@ class SeedResult:
         seed: everything random came from it.
         seconds: of training and evaluation.
         steps: optimizer steps.
-        final: means over the last five epochs, the MMA paper's criterion (section 5.1).
-        last: of the last epoch.
+        final: means over the last five epochs, the MMA paper's criterion (section 5.1), and what Recipe.evaluate gave.
+        last: of the last epoch, and what Recipe.evaluate gave.
         curve: epoch, train_loss = objective + regularizer, objective, regularizer, top1, top5, test_loss, lr.
         observations: what Recipe.observe gave, as lists over epochs.
         end: what Recipe.final gave.
@@ -117,6 +117,7 @@ class Result:
         precision: Fabric's name for it.
         data: name, train, test, classes (numbers of images and classes).
         rows: one a recipe.
+        metric: which of the metrics the comparison is about; top1 in files that do not say it.
 
     >>> made = {"onsphere": "0.1.0", "commit": None, "python": "3.11.7", "torch": "2.13.0", "machine": {}}
     >>> result = Result("example", "-", True, "2026-01-01", 1.0, **made, precision="32-true", data={}, rows=())
@@ -137,6 +138,7 @@ class Result:
     precision: str
     data: Mapping[str, Any]
     rows: tuple[Row, ...]
+    metric: str = "top1"
 
     def to_json(self) -> dict[str, Any]:
         """The content of result.json: dicts, lists, strings and finite numbers; None for what is not finite.
