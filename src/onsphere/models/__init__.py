@@ -1,11 +1,13 @@
 """The papers' backbones: builder functions, one file a family; layers have the names that the papers' tables use.
 
-Of those that give classes the output layer is called ``classifier`` and comes last. Those for open-set recognition
-(``sphereface``) give features; ``Recogniser`` puts a head behind them, again as
-``classifier``. Models can be moved to ``channels_last`` and compiled.
+Of those that give classes the output layer is called ``classifier`` and comes last. Those made for open-set recognition
+(``arcface_resnet50``, ``lsoftmax_cnn``, ``sphereface``) give features, and ``Recogniser`` puts a head behind them,
+again as ``classifier``. Models can be moved to ``channels_last`` and compiled.
 """
 
+from onsphere.models.arcface import arcface_resnet50
 from onsphere.models.densenet import densenet, densenet_40_12
+from onsphere.models.lsoftmax import lsoftmax_cnn
 from onsphere.models.plain import mlp, plain_cnn, plain_cnn10
 from onsphere.models.recogniser import Recogniser
 from onsphere.models.resnet import resnet20, resnet32, resnet56, wide_resnet32
@@ -17,8 +19,10 @@ from onsphere.models.wide_resnet import wide_resnet, wrn_16_8, wrn_28_10
 
 __all__ = [
     "Recogniser",
+    "arcface_resnet50",
     "densenet",
     "densenet_40_12",
+    "lsoftmax_cnn",
     "mlp",
     "plain_cnn",
     "plain_cnn10",
