@@ -96,6 +96,40 @@ def make(layers: tuple[str, ...] = LAYERS, seeds: int = 5) -> dict[str, Any]:
     }
 
 
+OBJECTIVES = ("softmax", "A-Softmax m=4", "ArcFace")
+
+
+def verified(seeds: int = 3) -> dict[str, Any]:
+    """An open-set result: verification of row r, seed k is 90 + r + k / 10, the equal error rate 10 - r."""
+    result = make()
+    result |= {"name": "omniglot", "source": "thesis, Table 2.5", "metric": "verification"}
+    result["data"] = {"name": "omniglot", "train": 19280, "test": 964, "classes": 964, "unseen": 13180}
+    result["rows"] = [
+        {
+            "row": name,
+            "paper": {"verification": 96.53 + r, "rank1": 54.855} if r < 2 else {},
+            "seeds": [
+                {
+                    "seed": 123 + 100 * k,
+                    "final": {
+                        "top1": 80.0,
+                        "top5": 95.0,
+                        "test_loss": 1.0,
+                        "afs": 0.3 - 0.05 * r + 0.001 * k,
+                        "tar_at_far_0.001": 40.0 + r,
+                        "eer": 10.0 - r,
+                        "verification_sd": 0.5,
+                        "verification": 90 + r + k / 10,
+                    },
+                }
+                for k in range(seeds)
+            ],
+        }
+        for r, name in enumerate(OBJECTIVES)
+    ]
+    return result
+
+
 def broken() -> dict[str, Any]:
     """What an interrupted run leaves: a row without seeds or cost, one with fewer, one with nothing observed."""
     result = make()
@@ -312,6 +346,70 @@ def test_bold_is_for_a_difference_that_is_printed() -> None:
     for run in tied["rows"][3]["seeds"]:
         run["final"]["top1"] += 1.001  # as much as the last row, to the digits shown
     assert report.markdown(tied).count("**94.20 ± 0.16**") == 2
+
+
+def test_a_result_about_verification_has_its_columns_and_the_papers_number() -> None:
+    lines = report.markdown(verified()).splitlines()
+    assert lines[0] == (
+        "| Objective | Verification % | Paper % | EER % | TAR at FAR 0.001, % | Angular Fisher score | Top-1 % |"
+    )
+    assert lines[2] == (
+        "| softmax | 90.10 ± 0.10 | 96.53 | 10.00 ± 0.00 | 40.00 ± 0.00 | 0.301 ± 0.001 | 80.00 ± 0.00 |"
+    )
+    # The least error and the least score are the best; equal columns have none.
+    assert lines[4] == (
+        "| ArcFace | **92.10 ± 0.10** | – | **8.00 ± 0.00** | **42.00 ± 0.00** | **0.201 ± 0.001** | 80.00 ± 0.00 |"
+    )
+    assert len({line.count("|") for line in lines[:5]}) == 1
+    assert "19280 training and 964 test images, 964 classes, 13180 images of other classes" in report.markdown(
+        verified()
+    )
+
+
+def test_the_sentences_are_about_the_metric_of_the_result() -> None:
+    said = report.notes(verified())
+    assert (
+        "ArcFace helped here: verification accuracy +2.00 points against softmax (standard error 0.00, 3 paired seeds)."
+        in said
+    )
+    assert sum("standard deviation of 0.50 points" in note for note in said) == 1
+    assert not any("top-1" in note or "Time and memory" in note for note in said)
+    assert [(d.row, round(d.mean, 9)) for d in report.differences(verified(), "eer")][-1] == ("ArcFace", -2.0)
+
+
+@pytest.mark.parametrize(
+    ("metric", "words"), [("eer", "equal error rate -2.00 points"), ("afs", "Fisher score -0.100 ag")]
+)
+def test_less_of_an_error_helps(metric: str, words: str) -> None:
+    said = [note for note in report.notes(verified() | {"metric": metric}) if note.startswith("ArcFace")]
+    assert said[0].startswith("ArcFace helped here: ")
+    assert words in said[0]
+
+
+def test_a_narrow_terminal_shows_the_main_metric_and_the_others_apart() -> None:
+    text = printed(verified(), 80)
+    assert max(map(len, text.splitlines())) <= 80
+    lines = [line for line in text.splitlines() if line.startswith("│ ArcFace")]
+    assert [[cell.strip() for cell in line.strip("│ ").split("│")] for line in lines] == [
+        ["ArcFace", "92.10 ± 0.10", "–"],
+        ["ArcFace", "8.00 ± 0.00", "42.00 ± 0.00", "0.201 ± 0.001", "80.00 ± 0.00"],
+    ]
+    assert sum(line.startswith("│ ArcFace") for line in printed(verified(), 120).splitlines()) == 1
+
+
+def test_cost_columns_of_an_open_set_result_are_there_when_measured() -> None:
+    result = verified()
+    result["rows"][1]["cost"] = {"seconds_per_batch": 0.1, "peak_bytes": 2**20, "time_ratio": 1.5, "memory_ratio": None}
+    assert "| Top-1 % | Time/batch ratio |" in report.markdown(result).splitlines()[0]
+    assert "not measured for softmax, ArcFace" in " ".join(report.notes(result))
+
+
+def test_a_margin_that_is_judged_by_accuracy_is_an_objective_too() -> None:
+    result = make()
+    result["rows"][1]["settings"] = {"margin": 4}
+    head, _, first = report.markdown(result).splitlines()[:3]
+    assert head.startswith("| Objective | Top-1 % | Paper % | Top-5 % | Time/batch ratio |")
+    assert first.startswith("| none | 90.20 ± 0.16 | 72.00 |")
 
 
 def test_benchmarks_say_met_or_missed_and_bear_nulls() -> None:

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from onsphere.report.colours import looks
+from onsphere.report.metrics import main_metric
 from onsphere.report.results import (
     ANGLES,
     Histogram,
@@ -203,16 +204,18 @@ def figure_cosines(result: Mapping[str, Any]) -> go.Figure:
 
 
 def figure_accuracy(result: Mapping[str, Any]) -> go.Figure:
-    """Top-1 against the minimum angle averaged over the layers: small points are seeds, the large one their mean."""
+    """The main metric against the minimum angle averaged over the layers: small points are seeds, large ones means."""
     figure = go.Figure()
+    metric = main_metric(result)
+    unit = " %" if metric.percent else ""
     look = looks([row["row"] for row in result["rows"]])
     for row in result["rows"]:
         points = []
         for run in row["seeds"]:
             series = (run.get("observations") or {}).get(ANGLES) or {}
             ends = [end for end in map(last, series.values()) if end is not None]
-            if ends and run["final"].get("top1") is not None:
-                points.append((math.fsum(ends) / len(ends), run["final"]["top1"], run["seed"]))
+            if ends and run["final"].get(metric.key) is not None:
+                points.append((math.fsum(ends) / len(ends), run["final"][metric.key], run["seed"]))
         if not points:
             continue
         shared = {"color": look[row["row"]].colour, "symbol": look[row["row"]].marker}
@@ -224,7 +227,7 @@ def figure_accuracy(result: Mapping[str, Any]) -> go.Figure:
             marker={**shared, "size": 7, "opacity": 0.5},
             legendgroup=row["row"],
             showlegend=False,
-            hovertemplate="seed %{customdata[0]}: %{y:.2f} %, %{x:.1f}°<extra>" + row["row"] + "</extra>",
+            hovertemplate=f"seed %{{customdata[0]}}: %{{y:.2f}}{unit}, %{{x:.1f}}°<extra>{row['row']}</extra>",
         )
         figure.add_scatter(
             x=[Spread.of(x for x, _, _ in points).mean],
@@ -233,11 +236,12 @@ def figure_accuracy(result: Mapping[str, Any]) -> go.Figure:
             marker={**shared, "size": 15, "line": {"width": 1, "color": "#808080"}},
             name=row["row"],
             legendgroup=row["row"],
-            hovertemplate="mean: %{y:.2f} %, %{x:.1f}°<extra>" + row["row"] + "</extra>",
+            hovertemplate=f"mean: %{{y:.2f}}{unit}, %{{x:.1f}}°<extra>{row['row']}</extra>",
         )
     figure.update_xaxes(title="minimum angle, mean of all layers, °")
-    figure.update_yaxes(title="top-1, %")
-    return finished(figure, "Accuracy against mean minimum angle", 380)
+    figure.update_yaxes(title=f"{metric.words}{', %' if metric.percent else ''}")
+    title = "Accuracy" if metric.key == "top1" else f"{metric.words[0].upper()}{metric.words[1:]}"
+    return finished(figure, f"{title} against mean minimum angle", 380)
 
 
 def finished(figure: go.Figure, title: str, height: int) -> go.Figure:

@@ -15,6 +15,7 @@ from plotly.offline import get_plotlyjs
 from onsphere.report import figures
 from onsphere.report.drawing import write_bytes
 from onsphere.report.features import features_picture, recorded
+from onsphere.report.metrics import compares_objectives, main_metric, metric_of, row_heading
 from onsphere.report.results import (
     ANGLES,
     Row,
@@ -185,12 +186,16 @@ def _duration(seconds: float | None) -> str:
 def _legend(result: Mapping[str, Any], rows: Sequence[Row]) -> str:
     seeds = max((row.seeds for row in rows), default=0)
     spread = f"mean ± sample standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
-    return (
-        f"Accuracy on the test images: {spread}, every seed the mean of its last five epochs. "
-        "Angles are means over the seeds at the end of training. "
-        "Bold: the largest mean of a column, which may be noise. "
-        f"{DASH}: not measured."
-    )
+    if compares_objectives(result):
+        measured = (
+            f"{spread[0].upper()}{spread[1:]}. Top-1 and top-5 are those of the test images, every seed the mean of "
+            "its last five epochs; all else is measured after the last epoch. "
+        )
+        best = "Bold: the best mean of a column, which may be noise. "
+    else:
+        measured = f"Accuracy on the test images: {spread}, every seed the mean of its last five epochs. "
+        best = "Bold: the largest mean of a column, which may be noise. "
+    return f"{measured}Angles are means over the seeds at the end of training. {best}{DASH}: not measured."
 
 
 def table_html(grid: Grid) -> str:
@@ -212,32 +217,38 @@ def table_html(grid: Grid) -> str:
 
 def _paper(result: Mapping[str, Any], rows: Sequence[Row]) -> str:
     """The paper's numbers beside what was found here: accuracies on different data cannot be compared, gains can."""
-    if not any(row.paper.get("top1") is not None for row in rows):
+    main = main_metric(result)
+    if not any(row.paper.get(main.key) is not None for row in rows):
         return ""
-    base = rows[0].paper.get("top1")
+    base = rows[0].paper.get(main.key)
     here = {difference.row: difference for difference in differences(result)}
     printed = list(dict.fromkeys(key for row in rows for key in row.paper if key.startswith(f"{ANGLES}.")))
+    shown = [metric_of("top1"), metric_of("top5")]
+    costs = {"time_ratio": "Time/batch\nratio", "memory_ratio": "Memory\nratio"}
+    if compares_objectives(result):
+        costs = {key: title for key, title in costs.items() if any(key in row.paper for row in rows)}
+        keys = dict.fromkeys([main.key, *(key for row in rows for key in row.paper)])
+        shown = [metric_of(key) for key in keys if key not in {*printed, *costs}]
     body = []
     for row in rows:
-        top1 = row.paper.get("top1")
+        paper = row.paper.get(main.key)
         found = here.get(row.name)
-        gain = DASH if top1 is None or base is None or row is rows[0] else f"{top1 - base:+.2f}"
-        error = "" if found is None or found.error is None else f" ± {found.error:.2f}"
+        gain = DASH if paper is None or base is None or row is rows[0] else f"{paper - base:+.{main.digits}f}"
+        error = "" if found is None or found.error is None else f" ± {found.error:.{main.digits}f}"
         body.append(
             (
                 row.name,
-                number(top1),
-                number(row.paper.get("top5")),
-                number(row.paper.get("time_ratio")),
-                number(row.paper.get("memory_ratio")),
+                *(number(row.paper.get(metric.key), metric.digits) for metric in shown),
+                *(number(row.paper.get(key)) for key in costs),
                 *(number(row.paper.get(key), 1) for key in printed),
                 gain,
-                DASH if found is None else f"{found.mean:+.2f}{error}",
+                DASH if found is None else f"{found.mean:+.{main.digits}f}{error}",
             )
         )
-    head = ("Regularization", "Top-1\n%", "Top-5\n%", "Time/batch\nratio", "Memory\nratio")
+    head = (row_heading(result), *(metric.title for metric in shown), *costs.values())
     angles = (f"{key.removeprefix(f'{ANGLES}.')}\nangle" for key in printed)
-    gains = (f"Top-1 against {rows[0].name},\nin the paper", f"Top-1 against {rows[0].name},\nhere ± standard error")
+    words = f"{main.words[0].upper()}{main.words[1:]} against {rows[0].name}"
+    gains = (f"{words},\nin the paper", f"{words},\nhere ± standard error")
     source = str(result.get("source") or "the paper")
     return (
         "<h2>The paper's numbers</h2>"

@@ -12,6 +12,8 @@ from typing import Any
 
 from scipy.special import stdtrit
 
+from onsphere.report.metrics import DEVIATION, Metric, extra_metrics, main_metric
+
 SCHEMA = 1
 ANGLES = "minimum_angle_deg"  # the observation that holds every layer's minimum angle, one value an epoch
 
@@ -49,11 +51,12 @@ class Row:
     peak_bytes: float | None
     angles: Mapping[str, Spread] = field(default_factory=dict)  # layer -> degrees at the end of training
     paper: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, Spread] = field(default_factory=dict)  # of everything in `final`, top-1 and top-5 too
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Top-1 of a row minus that of the first row over the seeds that both have, in per cent points.
+    """A metric of a row minus that of the first row over the seeds that both have, in its own unit (per cent points).
 
     The seeds are paired (equal initial weights and equal batches), so the standard error is that of the mean of the
     differences. `half_width` is half of the 95 % interval by Student's t, since five seeds are few.
@@ -150,6 +153,10 @@ def _summarize(row: Mapping[str, Any]) -> Row:
             for layer in _layers_of_row(row)
         },
         paper={key: value for key, value in (row.get("paper") or {}).items() if value is not None},
+        metrics={
+            key: Spread.of(run["final"].get(key) for run in row["seeds"])
+            for key in dict.fromkeys(key for run in row["seeds"] for key in run["final"])
+        },
     )
 
 
@@ -240,9 +247,15 @@ def reach(found: Sequence[Histogram]) -> float:
     return min(1.0, 1.05 * max([*ends, *(h.above for h in found)], default=1.0))
 
 
-def differences(result: Mapping[str, Any], metric: str = "top1") -> list[Difference]:
-    """Every row after the first against the first, over the seeds that both have."""
+def differences(result: Mapping[str, Any], metric: str | None = None) -> list[Difference]:
+    """Every row after the first against the first, over the seeds that both have.
+
+    Args:
+        result: as `load` returns it.
+        metric: a key of the seeds' `final`; None means the one that the result is about.
+    """
     rows = result["rows"]
+    metric = metric or main_metric(result).key
     if not rows:
         return []
     base = {run["seed"]: run["final"].get(metric) for run in rows[0]["seeds"]}
@@ -266,10 +279,13 @@ def notes(result: Mapping[str, Any]) -> list[str]:
     said = missing(result)
     base = rows[0]
     for difference in differences(result):
-        said.append(_verdict(difference, base.name))
+        said.append(_verdict(difference, base.name, main_metric(result)))
     if any(row.seeds == 1 for row in rows):
         said.append("A row with a single seed has no spread: do not compare rows by it.")
+    said += _over_folds(result)
     uncosted = [row.name for row in rows if row.time_ratio is None and row.memory_ratio is None]
+    if len(uncosted) == len(rows) and extra_metrics(result):
+        return said  # its table has no columns for them
     if uncosted:
         said.append(f"Time and memory were not measured for {', '.join(uncosted)}.")
     elif base.seconds_per_batch is not None and base.peak_bytes is not None:
@@ -293,16 +309,31 @@ def missing(result: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def _verdict(difference: Difference, base: str) -> str:
+def _over_folds(result: Mapping[str, Any]) -> list[str]:
+    """How far apart the folds of one run lie, for the metrics that are means over folds."""
+    said = []
+    for metric in extra_metrics(result):
+        key = f"{metric.key}{DEVIATION}"
+        found = [run["final"].get(key) for row in result["rows"] for run in row["seeds"]]
+        spread = Spread.of(found)
+        if spread.mean is not None:
+            said.append(
+                f"Over the folds of one run the {metric.words} has a standard deviation of {spread.mean:.2f} points, "
+                "mean over rows and seeds."
+            )
+    return said
+
+
+def _verdict(difference: Difference, base: str, metric: Metric) -> str:
     """One sentence on a row; it claims an effect only where the 95 % interval of the difference leaves out zero."""
-    points = f"top-1 {difference.mean:+.2f} points against {base}"
+    points = f"{metric.words} {difference.mean:+.{metric.digits}f}{metric.unit} against {base}"
     seeds = f"{difference.count} paired seed{'s' if difference.count != 1 else ''}"
     if difference.error is None or difference.half_width is None:
         return f"{difference.row}: {points} ({seeds}: no standard error)."
-    points += f" (standard error {difference.error:.2f}, {seeds})"
+    points += f" (standard error {difference.error:.{metric.digits}f}, {seeds})"
     if abs(difference.mean) <= difference.half_width:
         return f"{difference.row} made no clear difference here: {points}; the 95 % interval contains zero."
-    return f"{difference.row} {'helped' if difference.mean > 0 else 'hurt'} here: {points}."
+    return f"{difference.row} {'helped' if metric.better(difference.mean, 0.0) else 'hurt'} here: {points}."
 
 
 def headline(result: Mapping[str, Any]) -> str:
@@ -337,6 +368,8 @@ def data_words(data: Mapping[str, Any]) -> str:
         words += f", {data['train']} training and {data['test']} test images"
     if data.get("classes") is not None:
         words += f", {data['classes']} classes"
+    if data.get("unseen") is not None:
+        words += f", {data['unseen']} images of other classes"
     return words
 
 

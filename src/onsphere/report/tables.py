@@ -11,6 +11,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from onsphere.report.metrics import Metric, compares_objectives, extra_metrics, main_metric, metric_of, row_heading
 from onsphere.report.results import Row, Spread, headline, layers, missing, notes, summarize
 
 DASH = "–"  # stands for a number that is not there
@@ -27,45 +28,77 @@ class Grid:
     best: frozenset[tuple[int, int]] = frozenset()
 
 
-def grids(result: Mapping[str, Any], *, joined: bool) -> list[Grid]:
+def grids(result: Mapping[str, Any], *, joined: bool, apart: bool = False) -> list[Grid]:
     """The tables of a result.
 
     Args:
         result: a result as `load` returns it.
         joined: one table with a column a layer, as in the paper; else a second table with a line a layer and a column
             a row, which stays readable with many layers.
+        apart: the metrics beside the one that the result is about get a table of their own, for a narrow terminal.
     """
     rows = summarize(result)
     names = layers(rows)
-    columns = [
-        Column("Regularization", tuple(row.name for row in rows)),
-        Column("Time/batch\nratio", tuple(number(row.time_ratio) for row in rows)),
-        Column("Memory\nratio", tuple(number(row.memory_ratio) for row in rows)),
-        _accuracy("Top-1\n%", [row.top1 for row in rows]),
-        _accuracy("Top-5\n%", [row.top5 for row in rows]),
-    ]
+    columns = [Column(row_heading(result), tuple(row.name for row in rows))]
+    further: list[Column] = []
+    costs = _costs(rows)
+    if compares_objectives(result):
+        main, further = _metrics(result, rows)
+        further += [cost for cost in costs if any(cell != DASH for cell in cost.cells)]
+        columns += main if apart else [*main, *further]
+    else:
+        columns += [*costs, _accuracy(metric_of("top1"), rows), _accuracy(metric_of("top5"), rows)]
     if len({row.seeds for row in rows}) > 1:
         columns.append(Column("Seeds", tuple(str(row.seeds) for row in rows)))
     angles = [_angle(layer, rows) for layer in names]
     if joined and angles:
         columns += [Column(f"{angle.title}\nangle", angle.cells, angle.best) for angle in angles]
         return [_by_columns(f"{result['name']}, with the minimum angle (degree) of every layer", columns)]
-    main = _by_columns(str(result["name"]), columns)
-    return [main, _by_lines("Minimum angle of every layer, degree", rows, angles)] if angles else [main]
+    found = [_by_columns(str(result["name"]), columns)]
+    if apart and further:
+        found.append(_by_columns("Further metrics", [columns[0], *further]))
+    if angles:
+        found.append(_by_lines("Minimum angle of every layer, degree", rows, angles))
+    return found
 
 
 @dataclass(frozen=True)
 class Column:
-    """One quantity of all rows: its heading, a cell a row, and which rows hold the largest."""
+    """One quantity of all rows: its heading, a cell a row, and which rows hold the best."""
 
     title: str
     cells: tuple[str, ...]
     best: tuple[int, ...] = ()
 
 
-def _accuracy(title: str, spreads: Sequence[Spread]) -> Column:
-    best = _largest([spread.mean for spread in spreads], 2)
-    return Column(title, tuple(plus_minus(spread) for spread in spreads), best)
+def _costs(rows: Sequence[Row]) -> list[Column]:
+    return [
+        Column("Time/batch\nratio", tuple(number(row.time_ratio) for row in rows)),
+        Column("Memory\nratio", tuple(number(row.memory_ratio) for row in rows)),
+    ]
+
+
+def _metrics(result: Mapping[str, Any], rows: Sequence[Row]) -> tuple[list[Column], list[Column]]:
+    """What the table is about with the paper's number beside it, and every other metric that any row has."""
+    main = main_metric(result)
+    first = [_accuracy(main, rows)]
+    if any(main.key in row.paper for row in rows):
+        unit = "\n%" if main.percent else ""
+        first.append(Column(f"Paper{unit}", tuple(number(row.paper.get(main.key), main.digits) for row in rows)))
+    closed = [metric_of("top1"), metric_of("top5")] if main.key == "top1" else [metric_of("top1")]
+    others = [metric for metric in (*extra_metrics(result), *closed) if metric != main]
+    return first, [_accuracy(metric, rows) for metric in others if any(_spread(row, metric).count for row in rows)]
+
+
+def _spread(row: Row, metric: Metric) -> Spread:
+    return row.metrics.get(metric.key, Spread(None, None, 0))
+
+
+def _accuracy(metric: Metric, rows: Sequence[Row]) -> Column:
+    spreads = [_spread(row, metric) for row in rows]
+    sign = -1 if metric.lower_is_better else 1
+    best = _largest([None if spread.mean is None else sign * spread.mean for spread in spreads], metric.digits)
+    return Column(metric.title, tuple(plus_minus(spread, metric.digits) for spread in spreads), best)
 
 
 def _angle(layer: str, rows: Sequence[Row]) -> Column:
@@ -105,11 +138,12 @@ def number(value: float | None, digits: int = 2) -> str:
     return DASH if value is None else f"{value:.{digits}f}"
 
 
-def plus_minus(spread: Spread) -> str:
+def plus_minus(spread: Spread, digits: int = 2) -> str:
     """Mean ± standard deviation; the mean alone for a single value; a dash for none."""
     if spread.mean is None:
         return DASH
-    return f"{spread.mean:.2f}" if spread.std is None else f"{spread.mean:.2f} ± {spread.std:.2f}"
+    deviation = "" if spread.std is None else f" ± {spread.std:.{digits}f}"
+    return f"{spread.mean:.{digits}f}{deviation}"
 
 
 class _Fitted:
@@ -119,11 +153,13 @@ class _Fitted:
         self.result = result
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        joined = [_drawn(grid) for grid in grids(self.result, joined=True)]
-        fits = all(
-            Measurement.get(console, options.update(width=10_000), t).maximum <= options.max_width for t in joined
-        )
-        yield from joined if fits else [_drawn(grid) for grid in grids(self.result, joined=False)]
+        for joined, apart in ((True, False), (False, False), (False, True)):
+            drawn = [_drawn(grid) for grid in grids(self.result, joined=joined, apart=apart)]
+            if all(
+                Measurement.get(console, options.update(width=10_000), t).maximum <= options.max_width for t in drawn
+            ):
+                break
+        yield from drawn
         warnings = missing(self.result)
         for sentence in notes(self.result):
             yield Text(f"- {sentence}", style="yellow" if sentence in warnings else "")
@@ -143,9 +179,12 @@ def table(result: Mapping[str, Any]) -> _Fitted:
     """The comparison for `rich.print`, as the MMA paper's Table 3: accuracies as mean ± standard deviation over seeds.
 
     The minimum angles (degree, mean over seeds, at the end of training) stand as columns where the terminal is wide
-    enough, else in a second table with a line a layer. The largest mean of a column is bold, which says nothing about
-    noise: the sentences below the table (`notes`) do. A single seed shows its value without ±; a dash stands for what
-    was not measured.
+    enough, else in a second table with a line a layer. The largest mean of a column is bold (the smallest one of an
+    error or a Fisher score), which says nothing about noise: the sentences below the table (`notes`) do. A single seed
+    shows its value without ±; a dash stands for what was not measured.
+
+    A result that is about another metric than top-1 ("verification" for instance), or that recorded further ones, has a
+    column for each, and the paper's number beside the one that it is about.
 
     Args:
         result: a result as `load` returns it.
@@ -184,7 +223,7 @@ def markdown(result: Mapping[str, Any]) -> str:
 
 def is_narrow(result: Mapping[str, Any]) -> bool:
     """Whether a page has room for the layers as columns of the one table."""
-    return len(layers(summarize(result))) <= WIDE
+    return len(layers(summarize(result))) + len(extra_metrics(result)) <= WIDE
 
 
 def pipes(grid: Grid) -> str:
