@@ -57,7 +57,7 @@ def height_and_width(image_size: int | tuple[int, int]) -> tuple[int, int]:
     >>> height_and_width(28), height_and_width((112, 96))
     ((28, 28), (112, 96))
     """
-    sizes = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    sizes = image_size if isinstance(image_size, tuple | list) else (image_size, image_size)
     if len(sizes) != 2 or not all(isinstance(size, int) and size >= 1 for size in sizes):
         raise ValueError(f"image_size={image_size!r}: expected a side or (height, width) in pixels, at least 1")
     return sizes[0], sizes[1]
