@@ -1,6 +1,6 @@
 """Deep learning on the hypersphere: everything here is a function of the angles between directions."""
 
-from onsphere import codes, diagnostics, functional, integrations, sphere, where
+from onsphere import angular, codes, diagnostics, functional, integrations, losses, margins, sphere, where
 from onsphere.diversity import (
     MHE,
     MMA,
@@ -14,6 +14,8 @@ from onsphere.diversity import (
 )
 from onsphere.integrations import attach
 from onsphere.layers import SphereConv2d, SphereLinear
+from onsphere.losses import AngularSoftmax, ArcFacePlus, CosFacePlus, SphereFacePlus
+from onsphere.margins import Annealed, ArcFace, Combined, CosFace, LSoftmax, SphereFace
 from onsphere.regularizers import Regularizer
 from onsphere.sphere import NonFiniteWeightError
 
@@ -23,6 +25,14 @@ __all__ = [
     "MHE",
     "MMA",
     "SRIP",
+    "AngularSoftmax",
+    "Annealed",
+    "ArcFace",
+    "ArcFacePlus",
+    "Combined",
+    "CosFace",
+    "CosFacePlus",
+    "LSoftmax",
     "Logarithmic",
     "MaxCosine",
     "NonFiniteWeightError",
@@ -32,12 +42,17 @@ __all__ = [
     "Regularizer",
     "Riesz",
     "SphereConv2d",
+    "SphereFace",
+    "SphereFacePlus",
     "SphereLinear",
+    "angular",
     "attach",
     "codes",
     "diagnostics",
     "functional",
     "integrations",
+    "losses",
+    "margins",
     "sphere",
     "where",
 ]

@@ -79,7 +79,7 @@ class Sigmoid:
     A call takes angles (any shape, radians), ``of_cosine`` their cosines. The second form cannot overflow.
 
     Args:
-        k: curvature, above 0; default 0.3, what the authors' code (wy1iu/SphereNet) takes.
+        k: curvature, above 0; default 0.3, the thesis's choice (sections 3.4.2 and B.2).
 
     Raises:
         ValueError: if k is not above 0.

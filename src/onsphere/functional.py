@@ -1,4 +1,4 @@
-"""The measures as pure functions of an (n, d) weight matrix with one neuron a row."""
+"""The measures as pure functions of an (n, d) weight matrix with one neuron a row, and the angular loss as one."""
 
 from onsphere.diversity import (
     logarithmic,
@@ -11,8 +11,10 @@ from onsphere.diversity import (
     riesz,
     srip,
 )
+from onsphere.losses import angular_softmax
 
 __all__ = [
+    "angular_softmax",
     "logarithmic",
     "max_cosine",
     "mhe",

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.nn.parameter import UninitializedParameter
 
+from onsphere.losses import AngularSoftmax
+
 
 def _linear(weight: Tensor, module: nn.Module) -> Tensor:
     return weight.unsqueeze(0)
@@ -37,6 +39,7 @@ _Reader = Callable[[Tensor, nn.Module], Tensor]
 # Module type, attribute that holds the weight, and how to read it as (groups, neurons, dimension).
 _KINDS: tuple[tuple[type[nn.Module], str, _Reader], ...] = (
     (nn.Linear, "weight", _linear),
+    (AngularSoftmax, "weight", _linear),
     (nn.Conv1d, "weight", _convolution),
     (nn.Conv2d, "weight", _convolution),
     (nn.Conv3d, "weight", _convolution),
@@ -104,7 +107,7 @@ def layers(model: nn.Module, *, depthwise: bool = False) -> tuple[Layer, ...]:
             layers are skipped.
 
     Returns:
-        Linear, (transposed) convolution and attention layers. A weight that several modules share is listed once.
+        Linear, (transposed) convolution and attention layers, and angular heads. A weight that several modules share is listed once.
 
     Raises:
         ValueError: a lazy layer has no weight yet.

@@ -1,0 +1,6 @@
+"""Objectives on the sphere: angular heads (cosines, margin, scale, cross-entropy), also shared out over processes."""
+
+from onsphere.losses.angular_softmax import AngularSoftmax, angular_softmax
+from onsphere.losses.plus import ArcFacePlus, CosFacePlus, Plus, SphereFacePlus
+
+__all__ = ["AngularSoftmax", "ArcFacePlus", "CosFacePlus", "Plus", "SphereFacePlus", "angular_softmax"]
