@@ -9,6 +9,7 @@ from onsphere.data.idx import mnist
 from onsphere.data.images import Data, Images
 from onsphere.data.imbalance import imbalanced, linear_imbalance, one_class_imbalance
 from onsphere.data.loading import load
+from onsphere.data.open_set import OpenSet, open_set, open_set_noise
 from onsphere.data.parquet_files import parquet
 from onsphere.data.policies import auto_augment, cutout, trivial_augment
 
@@ -16,6 +17,7 @@ __all__ = [
     "Data",
     "Files",
     "Images",
+    "OpenSet",
     "augment",
     "auto_augment",
     "centre_crop",
@@ -30,6 +32,8 @@ __all__ = [
     "mnist",
     "noise",
     "one_class_imbalance",
+    "open_set",
+    "open_set_noise",
     "parquet",
     "then",
     "trivial_augment",

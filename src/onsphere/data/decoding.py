@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 Fit = Literal["crop", "squash"]
+Size = int | tuple[int, int]
+"""Height and width in pixels, or one number for both."""
 
 # In this order they are tried; Pillow's other formats take time to be ruled out.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "PPM", "TIFF")
@@ -37,7 +39,11 @@ class Encoded(Protocol):
         """The file, and the row in it, for messages."""
 
 
-def decode(encoded: Encoded, index: int, image_size: int | None, fit: Fit) -> Any:
+def height_and_width(size: Size) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else size
+
+
+def decode(encoded: Encoded, index: int, image_size: Size | None, fit: Fit) -> Any:
     """One image, (H, W, C) uint8 with C = 1 for grey and 3 for everything else, of its own size or of image_size.
 
     Raises:
@@ -74,27 +80,31 @@ def _plain(image: Image.Image) -> Image.Image:
     return image if image.mode == wanted else image.convert(wanted)
 
 
-def _resized(image: Image.Image, size: int | None, fit: Fit) -> Image.Image:
+def _resized(image: Image.Image, size: Size | None, fit: Fit) -> Image.Image:
     from PIL import Image
 
-    if size is None or image.size == (size, size):
+    if size is None:
         return image
-    width, height = image.size
-    short = min(width, height)
-    box = (0.0, 0.0, float(width), float(height))
-    if fit == "crop":  # the square in the middle: the same as resizing the shorter side, then cropping
-        left, top = (width - short) / 2, (height - short) / 2
-        box = (left, top, left + short, top + short)
-    return image.resize((size, size), Image.Resampling.BILINEAR, box=box)
+    height, width = height_and_width(size)
+    if image.size == (width, height):
+        return image
+    across, down = image.size
+    box = (0.0, 0.0, float(across), float(down))
+    if fit == "crop":  # the largest middle part of the new shape: for a square, resizing the shorter side and cropping
+        tall = across * height <= down * width
+        wide, high = (across, across * height / width) if tall else (down * width / height, down)
+        left, top = (across - wide) / 2, (down - high) / 2
+        box = (left, top, left + wide, top + high)
+    return image.resize((width, height), Image.Resampling.BILINEAR, box=box)
 
 
-def decode_some(encoded: Encoded, indices: Sequence[int], image_size: int, fit: Fit) -> Tensor:
-    """Some images of one size in colour, (len(indices), 3, image_size, image_size) uint8, decoded by several threads.
+def decode_some(encoded: Encoded, indices: Sequence[int], image_size: Size, fit: Fit) -> Tensor:
+    """Some images of one size in colour, (len(indices), 3, height, width) uint8, decoded by several threads.
 
     Raises:
         ValueError: if one of them cannot be decoded.
     """
-    images = np.empty((len(indices), 3, image_size, image_size), dtype=np.uint8)
+    images = np.empty((len(indices), 3, *height_and_width(image_size)), dtype=np.uint8)
 
     def fill(place: int) -> None:
         images[place] = decode(encoded, indices[place], image_size, fit).transpose(2, 0, 1)
@@ -105,7 +115,7 @@ def decode_some(encoded: Encoded, indices: Sequence[int], image_size: int, fit: 
     return torch.from_numpy(images)
 
 
-def decode_all(encoded: Encoded, image_size: int | None, fit: Fit) -> Tensor:
+def decode_all(encoded: Encoded, image_size: Size | None, fit: Fit) -> Tensor:
     """A whole set in memory, (N, C, H, W) uint8: one channel if every image is grey, else three.
 
     Raises:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from onsphere.data.decoding import Encoded, Fit, decode_some
+from onsphere.data.decoding import Encoded, Fit, Size, decode_some, height_and_width
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +18,7 @@ class Files:
     Args:
         encoded: the image files, whatever holds them.
         labels: (N,), int64.
-        size: images come as (3, size, size).
+        size: images come as (3, size, size), or as (3, height, width) where it is two numbers.
         fit: "crop" resizes the shorter side to ``size`` and crops the middle; "squash" resizes both sides.
         device: where images go; the files stay where they are.
         rows: (N,), int64, which of the files belong to the set; None is all of them, in order.
@@ -35,7 +35,7 @@ class Files:
 
     encoded: Encoded = field(repr=False)
     labels: Tensor
-    size: int = 256
+    size: Size = 256
     fit: Fit = "crop"
     device: torch.device | str = "cpu"
     rows: Tensor | None = None
@@ -47,7 +47,7 @@ class Files:
                 f"labels of shape {tuple(self.labels.shape)} and type {self.labels.dtype}: "
                 f"expected ({count},), torch.int64"
             )
-        if self.size < 1:
+        if min(height_and_width(self.size)) < 1:
             raise ValueError(f"size={self.size}: expected at least 1 pixel")
 
     def __len__(self) -> int:
@@ -59,10 +59,10 @@ class Files:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, height and width of every image."""
-        return 3, self.size, self.size
+        return 3, *height_and_width(self.size)
 
     def take(self, indices: Tensor) -> Tensor:
-        """The images of these indices, (len(indices), 3, size, size), uint8, on the set's device.
+        """The images of these indices, (len(indices), 3, height, width), uint8, on the set's device.
 
         Raises:
             ValueError: if one of them cannot be decoded; it names the file.

@@ -73,10 +73,10 @@ def image_folder(
     where = folder / "train"
     if not where.is_dir():
         raise FileNotFoundError(f"no folder 'train' in {str(folder)!r}")
-    classes = _subfolders(where)
+    classes = subfolders(where)
     if not classes:
         raise FileNotFoundError(f"no folder of a class in {str(where)!r}")
-    train = _by_class(where, classes)
+    train = by_class(where, classes)
     if missing := set(range(len(classes))) - set(train[1].tolist()):
         raise FileNotFoundError(f"no image in {str(where / classes[min(missing)])!r}")
     test = _test_split(folder, classes, test_split)
@@ -93,14 +93,14 @@ def image_folder(
     )
 
 
-def _subfolders(folder: Path) -> tuple[str, ...]:
+def subfolders(folder: Path) -> tuple[str, ...]:
     return tuple(sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != "."))
 
 
-def _by_class(folder: Path, classes: tuple[str, ...]) -> Split:
+def by_class(folder: Path, classes: tuple[str, ...]) -> Split:
     paths: list[str] = []
     labels: list[int] = []
-    for name in _subfolders(folder):
+    for name in subfolders(folder):
         if name not in classes:
             raise ValueError(f"{str(folder / name)!r}: class {name!r} has no folder in the training set")
     for label, name in enumerate(classes):
@@ -124,8 +124,8 @@ def _test_split(folder: Path, classes: tuple[str, ...], wanted: str | None) -> S
         if (where / "val_annotations.txt").is_file():
             return _annotated(where, classes)
         # A folder without any class, as TinyImageNet's test/images, has no labels.
-        if where.is_dir() and (wanted is not None or set(_subfolders(where)) & set(classes)):
-            return _by_class(where, classes)
+        if where.is_dir() and (wanted is not None or set(subfolders(where)) & set(classes)):
+            return by_class(where, classes)
     raise FileNotFoundError(
         f"no folder {' or '.join(map(repr, names))} with the classes of the training set in {str(folder)!r}"
     )

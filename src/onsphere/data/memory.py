@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from onsphere.data.decoding import Encoded, Fit, decode_all, header
+from onsphere.data.decoding import Encoded, Fit, Size, decode_all, header, height_and_width
 from onsphere.data.files import Files
 from onsphere.data.images import Data, Images
 
@@ -22,14 +23,14 @@ TEST = ("test", "validation", "val", "valid")
 Split = tuple[Encoded, Tensor]
 
 
-def fits(splits: Sequence[Encoded], image_size: int | None) -> bool:
+def fits(splits: Sequence[Encoded], image_size: Size | None) -> bool:
     """Whether the pixels stay below LIMIT, judged from the sizes of the first ones."""
     return sum(_pixels(encoded, image_size) * len(encoded) * 3 for encoded in splits) <= LIMIT
 
 
-def _pixels(encoded: Encoded, image_size: int | None) -> float:
+def _pixels(encoded: Encoded, image_size: Size | None) -> float:
     if image_size is not None:
-        return image_size**2
+        return math.prod(height_and_width(image_size))
     sizes = [header(encoded, index) for index in range(min(64, len(encoded)))]
     return sum(width * height for width, height in sizes) / len(sizes)
 
@@ -41,7 +42,7 @@ def kept(
     classes: Sequence[str],
     *,
     in_memory: bool,
-    image_size: int | None,
+    image_size: Size | None,
     fit: Fit,
 ) -> Data:
     """A data set of two encoded splits, decoded into memory or left as files."""

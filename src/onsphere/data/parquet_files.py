@@ -109,16 +109,16 @@ def parquet(
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {str(folder)!r}: expected one with train-*.parquet and test-*.parquet")
-    train, train_labels, names = _split(folder, ("train",), label)
-    test, test_labels, _ = _split(folder, TEST if test_split is None else (test_split,), label)
+    train, train_labels, names = read_split(folder, ("train",), label)
+    test, test_labels, _ = read_split(folder, TEST if test_split is None else (test_split,), label)
     if names is None:
         names = tuple(str(label) for label in range(int(train_labels.max()) + 1))
     if in_memory is None:
         in_memory = fits([train, test], image_size)
     return kept(
         name or folder.resolve().name,
-        (train if in_memory else _mapped(train), train_labels),
-        (test if in_memory else _mapped(test), test_labels),
+        (train if in_memory else mapped(train), train_labels),
+        (test if in_memory else mapped(test), test_labels),
         names,
         in_memory=in_memory,
         image_size=image_size,
@@ -126,7 +126,7 @@ def parquet(
     )
 
 
-def _split(folder: Path, splits: Sequence[str], label: str | None) -> tuple[Shards, Tensor, tuple[str, ...] | None]:
+def read_split(folder: Path, splits: Sequence[str], label: str | None) -> tuple[Shards, Tensor, tuple[str, ...] | None]:
     """The images and labels of the first of these splits that is there, and the names of its classes."""
     where = folder / "data" if (folder / "data").is_dir() else folder
     paths = next((paths for split in splits if (paths := sorted(where.glob(f"{split}-*.parquet")))), [])
@@ -175,7 +175,7 @@ def _class_names(metadata: dict[bytes, bytes] | None, label: str) -> tuple[str, 
         return None
 
 
-def _mapped(shards: Shards) -> Rows:
+def mapped(shards: Shards) -> Rows:
     """The same rows from a copy that can be read in any order, which datasets keeps in its cache."""
     files = [str(path) for path in shards.paths]
     return rows(package(files[0]).load_dataset("parquet", data_files=files, split="train"), shards.column, files[0])
