@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from onsphere import models, where
+from onsphere import where
 from onsphere.models import Recogniser, arcface_resnet50, lsoftmax_cnn, sphereface
 from onsphere.models.arcface import FaceUnit
 from onsphere.models.sphereface import SphereFaceUnit
@@ -165,7 +165,7 @@ def test_the_features_can_be_exported_for_any_batch_size(family: str) -> None:
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 15, (1, 40)])
 @pytest.mark.parametrize("build", [sphereface, lsoftmax_cnn, arcface_resnet50])
 def test_images_may_be_of_any_size(build: Callable[..., nn.Module], size: int | tuple[int, int]) -> None:
-    first = {sphereface: (4,), lsoftmax_cnn: ("lfw",)}.get(build, ())  # type: ignore[call-overload]
+    first = {sphereface: (4,), lsoftmax_cnn: ("lfw",)}.get(build, ())
     model = build(*first, features=3, image_size=size, width=0.02).eval()
     shape = (size, size) if isinstance(size, int) else size
     assert model(torch.zeros(2, 3, *shape)).shape == (2, 3)
