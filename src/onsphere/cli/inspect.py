@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import os
-import re
 import sys
 from collections.abc import Mapping, Sequence
-from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
+from onsphere.cli.factory import checked_device, is_dotted, made
 from onsphere.cli.mistakes import Mistake, closest
 from onsphere.cli.progress import Line
 
@@ -96,7 +94,7 @@ def inspect(argv: Sequence[str]) -> int:
 
     from onsphere import __version__, diagnostics
 
-    model, device = _model(given.what), _device(given.device)
+    model, device = _model(given.what), checked_device(given.device)
     try:
         with Line(Console(stderr=True), "reading") as line:
             inspection = diagnostics.inspect(
@@ -131,8 +129,8 @@ def _model(what: str) -> nn.Module | Mapping[str, Any]:
     from onsphere.diagnostics import WeightFileError, open_weights
 
     path = Path(what)
-    if not path.exists() and re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", what):
-        return _made(*what.split(":"))
+    if not path.exists() and is_dotted(what):
+        return made(what)
     try:
         return open_weights(path)
     except FileNotFoundError as error:
@@ -142,47 +140,6 @@ def _model(what: str) -> nn.Module | Mapping[str, Any]:
         raise Mistake(str(error)) from error
     except OSError as error:
         raise Mistake(f"cannot read {what}: {error.strerror or error}") from error
-
-
-def _made(module: str, name: str) -> nn.Module | Mapping[str, Any]:
-    """Take or make a model from a module, which may lie in the current folder."""
-    from torch import nn
-
-    folder = os.getcwd()
-    sys.path.insert(0, folder)
-    try:
-        found: Any = importlib.import_module(module)
-        for part in name.split("."):
-            if not hasattr(found, part):
-                known = [each for each in dir(found) if not each.startswith("_")]
-                raise Mistake(f"{module!r} has no {name!r}{closest(part, known)}")
-            found = getattr(found, part)
-        if not isinstance(found, nn.Module) and callable(found):
-            try:
-                signature(found).bind()
-            except TypeError as error:
-                raise Mistake(f"{module}:{name} needs arguments ({error}): name a function that takes none") from error
-            found = found()
-    except ImportError as error:
-        raise Mistake(f"cannot import {module!r}: {error}") from error
-    finally:
-        sys.path.remove(folder)
-    if not isinstance(found, nn.Module | Mapping):
-        kind = type(found).__name__
-        raise Mistake(f"{module}:{name} gives a {kind}: expected a torch.nn.Module, or a function that makes one")
-    return found
-
-
-def _device(name: str | None) -> str | None:
-    """A device that is there, or a Mistake."""
-    import torch
-
-    if name is not None:
-        try:
-            torch.empty(0, device=name)
-        except (RuntimeError, AssertionError, NotImplementedError) as error:
-            raise Mistake(f"--device {name}: {str(error).splitlines()[0]}") from error
-    return name
 
 
 def _write_page(data: Mapping[str, Any], path: Path, top: int | None) -> None:
