@@ -5,12 +5,14 @@ Nothing here trains, imports a model or touches a tensor: a report can be made a
     python -m onsphere.report README.md                           make the tables of a README anew from results/
     python -m onsphere.report --html runs/demo report.html        a report of a run
     python -m onsphere.report --picture runs/demo docs/demo.svg   the README's picture
-    python -m onsphere.report --features runs/mnist mnist.svg     features in the plane
+    python -m onsphere.report --features runs/mnist mnist.svg     features in the plane or on the sphere
+    python -m onsphere.report --margins docs/figure2.3.svg        thesis, Figure 2.3; so --regions, --sphere-regions
 """
 
+from onsphere.report.arrays import draw_angles, draw_confusion, draw_features, draw_margins, draw_weight_norms
 from onsphere.report.code import write_code_page
 from onsphere.report.codes_tables import codes_markdown, load_codes
-from onsphere.report.features import write_features
+from onsphere.report.features import write_confusion, write_features, write_weight_norms
 from onsphere.report.figures import (
     figure_accuracy,
     figure_angle_curves,
@@ -21,7 +23,9 @@ from onsphere.report.figures import (
 from onsphere.report.inspection import write_inspection
 from onsphere.report.page import write_html
 from onsphere.report.picture import write_picture
+from onsphere.report.regions import draw_regions, draw_sphere_regions
 from onsphere.report.results import Difference, Row, Spread, differences, load, notes, summarize
+from onsphere.report.roc import write_roc
 from onsphere.report.sphere_pictures import write_gradient_norms, write_spheres
 from onsphere.report.sweep import write_sweep
 from onsphere.report.tables import benchmarks_markdown, markdown, table
@@ -33,6 +37,13 @@ __all__ = [
     "benchmarks_markdown",
     "codes_markdown",
     "differences",
+    "draw_angles",
+    "draw_confusion",
+    "draw_features",
+    "draw_margins",
+    "draw_regions",
+    "draw_sphere_regions",
+    "draw_weight_norms",
     "figure_accuracy",
     "figure_angle_curves",
     "figure_angles",
@@ -45,11 +56,14 @@ __all__ = [
     "summarize",
     "table",
     "write_code_page",
+    "write_confusion",
     "write_features",
     "write_gradient_norms",
     "write_html",
     "write_inspection",
     "write_picture",
+    "write_roc",
     "write_spheres",
     "write_sweep",
+    "write_weight_norms",
 ]

@@ -7,10 +7,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from onsphere.report.features import write_features
+from onsphere.report.arrays import draw_margins
+from onsphere.report.features import write_confusion, write_features, write_weight_norms
 from onsphere.report.page import write_atomically, write_html
 from onsphere.report.picture import write_picture
 from onsphere.report.readme import update
+from onsphere.report.regions import draw_regions, draw_sphere_regions
 from onsphere.report.results import load
 
 
@@ -21,20 +23,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
     job.add_argument("readme", nargs="?", type=Path, help="rewrite the tables of this file from results/ beside it")
     job.add_argument("--html", nargs=2, metavar=("RESULT", "FILE"), help="write the report of a result")
     job.add_argument("--picture", nargs=2, metavar=("RESULT", "FILE"), help="draw a result as .svg or .png")
-    job.add_argument("--features", nargs=2, metavar=("RESULT", "FILE"), help="draw a result's features in the plane")
+    job.add_argument("--features", nargs=2, metavar=("RESULT", "FILE"), help="draw a result's features")
+    job.add_argument("--confusion", nargs=2, metavar=("RESULT", "FILE"), help="draw a result's cosines between classes")
+    job.add_argument(
+        "--weight-norms", nargs=2, metavar=("RESULT", "FILE"), help="draw a result's norms of class weights"
+    )
+    job.add_argument("--margins", metavar="FILE", help="draw psi(theta) of the margins (thesis, Figure 2.3)")
+    job.add_argument("--regions", metavar="FILE", help="draw the decision regions of two classes (thesis, Figure 2.4)")
+    job.add_argument("--sphere-regions", metavar="FILE", help="draw them on circle and sphere (thesis, Figure 2.8)")
+    parser.add_argument(
+        "--set", choices=("train", "test", "both"), help="with --features: of which images (default: by their number)"
+    )
     parser.add_argument(
         "--check", action="store_true", help="with README: change nothing, fail if it is not up to date"
     )
     given = parser.parse_args(arguments)
     if given.check and given.readme is None:
-        parser.error("--check goes with a README and not with --html, --picture or --features")
+        parser.error("--check goes with a README, and with nothing else")
+    if given.set and not given.features:
+        parser.error("--set goes with --features, and with nothing else")
     try:
         if given.html:
             write_html(load(given.html[0]), given.html[1])
         elif given.picture:
             write_picture(load(given.picture[0]), given.picture[1])
         elif given.features:
-            write_features(load(given.features[0]), given.features[1])
+            write_features(load(given.features[0]), given.features[1], given.set)
+        elif given.confusion:
+            write_confusion(load(given.confusion[0]), given.confusion[1])
+        elif given.weight_norms:
+            write_weight_norms(load(given.weight_norms[0]), given.weight_norms[1])
+        elif given.margins:
+            draw_margins(given.margins)
+        elif given.regions:
+            draw_regions(given.regions)
+        elif given.sphere_regions:
+            draw_sphere_regions(given.sphere_regions)
         else:
             return _readme(given.readme, check=given.check)
     except (OSError, ValueError) as error:

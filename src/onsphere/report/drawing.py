@@ -46,8 +46,18 @@ def drawn(figure: Figure, kind: str, *, transparent: bool = False) -> bytes:
 
 
 def kind_of(path: str | os.PathLike[str]) -> str:
-    """The format that a file's suffix asks for; SVG where there is none."""
-    return Path(path).suffix.lstrip(".") or "svg"
+    """The format that a file's suffix asks for; SVG where there is none.
+
+    Raises:
+        ValueError: it asks for another one than SVG or PNG.
+
+    >>> kind_of("docs/figure2.3.svg"), kind_of("features.png")
+    ('svg', 'png')
+    """
+    kind = Path(path).suffix.lstrip(".").lower() or "svg"
+    if kind not in ("svg", "png"):
+        raise ValueError(f"cannot draw {path}: expected a name that ends in .svg or .png")
+    return kind
 
 
 def write_bytes(content: bytes, path: str | os.PathLike[str]) -> None:

@@ -1,75 +1,162 @@
-"""Features in the plane with the classifier's neurons, a panel a row, as Figure 5.4 of the thesis."""
+"""Features of two or three numbers with the classes' directions, as in Figures 2.2, 2.10, 5.4 and A.5 of the thesis."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
+from onsphere.report import feature_panels as panels
 from onsphere.report.drawing import SOFT, drawn, kind_of, style, write_bytes
+from onsphere.report.metrics import metric_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 SETS = {"train": "training images", "test": "test images"}
-SPREAD = 0.98  # share of the points that a panel must hold: a few lie far outside
-ARROW = "#D62728"
+FEW = 2  # rows up to which both sets of images are drawn
+ACROSS = 5  # panels side by side at most where there is one a row
+
+Part = Literal["train", "test", "both"]
 
 
-def recorded(result: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    """Every row that recorded features in the plane, with its first seed that did.
+def recorded(result: Mapping[str, Any], what: str = "features") -> list[tuple[str, Mapping[str, Any]]]:
+    """Every row that recorded something at the end of training, with its first seed that did.
 
     Args:
         result: as `load` returns it.
+        what: a key of the seeds' `end`: "features", "angles", "confusion" or "weight_norms".
 
     >>> recorded({"rows": [{"row": "none", "seeds": [{"seed": 1, "end": {}}]}]})
     []
     """
     found = []
     for row in result["rows"]:
-        seeds = [seed for seed in row["seeds"] if (seed.get("end") or {}).get("features")]
+        seeds = [seed for seed in row["seeds"] if (seed.get("end") or {}).get(what)]
         if seeds:
             found.append((row["row"], seeds[0]))
     return found
 
 
-def write_features(result: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
-    """Draw the features of every row that has them, training images on the left and test images on the right.
+def write_features(result: Mapping[str, Any], path: str | os.PathLike[str], part: Part | None = None) -> None:
+    """Draw the features of every row that has them, in the plane or projected on the unit sphere.
 
-    Each colour is a class; the arrows are the normalised neurons of the classifier, all of one length.
+    Each colour is a class; the arrows are the classes' directions: the normalised neurons of the classifier, all of one
+    length. Below a sphere stand the angles of positive and negative pairs where they were recorded.
 
     Args:
         result: as `load` returns it.
         path: where to write; the suffix chooses the format (.svg or .png). Equal results give equal bytes.
+        part: "train" or "test" draws a panel a row, "both" a line a row with training images on the left and test
+            images on the right. None means "both" for up to two rows of features in the plane, else "test".
 
     Raises:
-        ValueError: no row has features in the plane.
+        ValueError: no row has features of two or three numbers.
     """
-    write_bytes(features_picture(result, kind_of(path)), path)
+    write_bytes(features_picture(result, kind_of(path), part=part), path)
 
 
-def features_picture(result: Mapping[str, Any], kind: str, *, transparent: bool = False) -> bytes:
+def features_picture(
+    result: Mapping[str, Any], kind: str, *, transparent: bool = False, part: Part | None = None
+) -> bytes:
     """What `write_features` writes.
 
     Args:
         result: as `load` returns it.
         kind: ``svg`` or ``png``.
         transparent: leave the ground to the page.
+        part: as for `write_features`.
     """
-    from matplotlib import pyplot
-
     rows = recorded(result)
     if not rows:
-        raise ValueError(f"{result['name']} holds no features in the plane: there is nothing to draw")
+        raise ValueError(f"{result['name']} holds no features in the plane or on the sphere: there is nothing to draw")
+    if part not in (None, "both", *SETS):
+        raise ValueError(f"part is {part!r}: expected 'train', 'test', 'both' or None")
+    if part is None:
+        part = "both" if len(rows) <= FEW and not any(on_sphere(seed) for _, seed in rows) else "test"
+    lacking = [
+        name for name, seed in rows for one in SETS if part in ("both", one) and not seed["end"]["features"].get(one)
+    ]
+    if lacking:
+        raise ValueError(f"{result['name']}: row {lacking[0]} lacks features for part {part!r}")
     with style():
-        figure, panels = pyplot.subplots(
-            len(rows), len(SETS), figsize=(8, 3.9 * len(rows) + 0.2), layout="constrained", squeeze=False
-        )
-        for (name, seed), line in zip(rows, panels, strict=True):
-            for (part, title), axes in zip(SETS.items(), line, strict=True):
-                _panel(axes, seed["end"]["features"], part)
-                axes.set_title(f"{name}: {title}{_accuracy(seed) if part == 'test' else ''}", fontsize=9, color=SOFT)
-        return drawn(figure, kind, transparent=transparent)
+        return drawn(_both(rows) if part == "both" else _compact(rows, part), kind, transparent=transparent)
+
+
+def _both(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> Figure:
+    from matplotlib import pyplot
+
+    figure, lines = pyplot.subplots(
+        len(rows), len(SETS), figsize=(8, 3.9 * len(rows) + 0.2), layout="constrained", squeeze=False
+    )
+    for (name, seed), line in zip(rows, lines, strict=True):
+        for (part, title), axes in zip(SETS.items(), line, strict=True):
+            _panel(axes, seed, part)
+            axes.set_title(f"{name}: {title}{_accuracy(seed) if part == 'test' else ''}", fontsize=9, color=SOFT)
+    return figure
+
+
+def _compact(rows: Sequence[tuple[str, Mapping[str, Any]]], part: str) -> Figure:
+    """A panel a row, and below a sphere the angles of its pairs."""
+    from matplotlib import pyplot
+
+    down = -(-len(rows) // ACROSS)
+    across = -(-len(rows) // down)
+    below = any(on_sphere(seed) and seed["end"].get("angles") for _, seed in rows)
+    heights = [2.55, *([1.25] if below else [])]
+    figure, grid = pyplot.subplots(
+        down * len(heights),
+        across,
+        figsize=(2.5 * across, down * sum(heights) + 0.3),
+        layout="constrained",
+        squeeze=False,
+        gridspec_kw={"height_ratios": heights * down},
+    )
+    for i, (name, seed) in enumerate(rows):
+        line, column = divmod(i, across)
+        axes = grid[line * len(heights), column]
+        _panel(axes, seed, part, behind=True)
+        axes.set_title(f"{name}{_facts(seed)}", fontsize=9, color=SOFT)
+        if below:
+            axes = grid[line * len(heights) + 1, column]
+            if seed["end"].get("angles"):
+                panels.angles(axes, seed["end"]["angles"], legend=i == 0)
+            else:
+                axes.axis("off")
+    for i in range(len(rows), across * down):
+        line, column = divmod(i, across)
+        for axes in grid[line * len(heights) : (line + 1) * len(heights), column]:
+            axes.axis("off")
+    figure.suptitle(f"features of {SETS[part]}", fontsize=9, color=SOFT)
+    return figure
+
+
+def on_sphere(seed: Mapping[str, Any]) -> bool:
+    features = seed["end"]["features"]
+    return any("z" in one for part in SETS for one in features.get(part) or ())
+
+
+def _panel(axes: Axes, seed: Mapping[str, Any], part: str, *, behind: bool = False) -> None:
+    features = seed["end"]["features"]
+    if on_sphere(seed):
+        panels.sphere(axes, features[part], features["neurons"])
+    else:
+        panels.plane(axes, features[part], features["neurons"], behind=behind)
+
+
+def _facts(seed: Mapping[str, Any]) -> str:
+    """The angular Fisher score and the accuracy, in a second line."""
+    words = []
+    afs = seed["final"].get("afs")
+    if afs is not None:
+        words.append(f"AFS {afs:.{metric_of('afs').digits}f}")
+    top1 = (seed.get("last") or {}).get("top1")
+    if top1 is not None:
+        words.append(f"{top1:.1f} %")
+    return f"\n{', '.join(words)}" if words else ""
 
 
 def _accuracy(seed: Mapping[str, Any]) -> str:
@@ -83,39 +170,85 @@ def _accuracy(seed: Mapping[str, Any]) -> str:
     return f" ({', '.join(words)})" if words else ""
 
 
-def _panel(axes: Axes, features: Mapping[str, Any], part: str) -> None:
-    from matplotlib import colormaps
+def write_confusion(result: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """Draw the mean cosines between the classes' features, a panel a row on one scale, as Figure 2.5 of the thesis.
 
-    classes = features[part]
-    table = colormaps["tab10" if len(classes) <= 10 else "turbo"]
-    colours = [table(i if len(classes) <= 10 else i / (len(classes) - 1)) for i in range(len(classes))]
-    radii = sorted((x * x + y * y) ** 0.5 for one in classes for x, y in zip(one["x"], one["y"], strict=True))
-    reach = radii[int(SPREAD * (len(radii) - 1))] or 1.0
-    for label, (one, colour) in enumerate(zip(classes, colours, strict=True)):
-        axes.scatter(one["x"], one["y"], s=3, color=colour, linewidths=0, rasterized=True, label=str(label))
-    for label, (x, y) in enumerate(features["neurons"]):
-        axes.annotate(
-            "",
-            xy=(0.85 * reach * x, 0.85 * reach * y),
-            xytext=(0, 0),
-            arrowprops={"arrowstyle": "-|>", "color": ARROW, "linewidth": 1, "shrinkA": 0, "shrinkB": 0},
+    Args:
+        result: as `load` returns it.
+        path: where to write; the suffix chooses the format (.svg or .png). Equal results give equal bytes.
+
+    Raises:
+        ValueError: no row has them.
+    """
+    write_bytes(confusion_picture(result, kind_of(path)), path)
+
+
+def confusion_picture(result: Mapping[str, Any], kind: str, *, transparent: bool = False) -> bytes:
+    """What `write_confusion` writes."""
+    from matplotlib import pyplot
+
+    rows = recorded(result, "confusion")
+    if not rows:
+        raise ValueError(f"{result['name']} holds no cosines between classes: there is nothing to draw")
+    across = min(3, len(rows))
+    down = -(-len(rows) // across)
+    with style():
+        figure, grid = pyplot.subplots(
+            down, across, figsize=(3.4 * across + 0.6, 3.4 * down + 0.2), layout="constrained", squeeze=False
         )
-        axes.text(
-            0.95 * reach * x,
-            0.95 * reach * y,
-            str(label),
-            ha="center",
-            va="center",
-            fontsize=7,
-            fontweight="bold",
-            bbox={"boxstyle": "circle,pad=0.15", "facecolor": "white", "edgecolor": colours[label], "linewidth": 1.2},
+        for axes in grid.flat[len(rows) :]:
+            axes.axis("off")
+        for (name, seed), axes in zip(rows, grid.flat, strict=False):
+            matrix = np.asarray(seed["end"]["confusion"], float)
+            image = panels.cosines(axes, matrix)
+            axes.set_title(f"{name}{inside_outside(matrix)}", fontsize=9, color=SOFT)
+        figure.colorbar(image, ax=grid, label="cosine", shrink=0.8)
+        return drawn(figure, kind, transparent=transparent)
+
+
+def inside_outside(matrix: np.ndarray[Any, Any]) -> str:
+    """The mean cosine within classes and between them."""
+    inside = np.eye(len(matrix), dtype=bool)
+    between = f", between {matrix[~inside].mean():.2f}" if len(matrix) > 1 else ""
+    return f"\nwithin {matrix[inside].mean():.2f}{between}"
+
+
+def write_weight_norms(result: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """Draw the norm of every class's weights over the number of its images, as Figure A.2 of the thesis.
+
+    Args:
+        result: as `load` returns it.
+        path: where to write; the suffix chooses the format (.svg or .png). Equal results give equal bytes.
+
+    Raises:
+        ValueError: no row has them.
+    """
+    write_bytes(weight_norms_picture(result, kind_of(path)), path)
+
+
+def weight_norms_picture(result: Mapping[str, Any], kind: str, *, transparent: bool = False) -> bytes:
+    """What `write_weight_norms` writes."""
+    from matplotlib import pyplot
+
+    rows = recorded(result, "weight_norms")
+    if not rows:
+        raise ValueError(f"{result['name']} holds no norms of class weights: there is nothing to draw")
+    across = min(3, len(rows))
+    down = -(-len(rows) // across)
+    with style():
+        figure, grid = pyplot.subplots(
+            down, across, figsize=(3.6 * across, 3.0 * down), layout="constrained", squeeze=False
         )
-    axes.set_xlim(-1.1 * reach, 1.1 * reach)
-    axes.set_ylim(-1.1 * reach, 1.1 * reach)
-    axes.set_aspect("equal")
-    axes.set_xticks([])
-    axes.set_yticks([])
-    for spine in axes.spines.values():
-        spine.set_visible(True)
-        spine.set_color(SOFT)
-        spine.set_linewidth(0.6)
+        for axes in grid.flat[len(rows) :]:
+            axes.axis("off")
+        for (name, seed), axes in zip(rows, grid.flat, strict=False):
+            found = seed["end"]["weight_norms"]
+            panels.norms(axes, found["norms"], found["counts"])
+            axes.set_title(f"{name}{correlation_words(found['norms'], found['counts'])}", fontsize=9, color=SOFT)
+        return drawn(figure, kind, transparent=transparent)
+
+
+def correlation_words(norms: Sequence[float], counts: Sequence[float]) -> str:
+    """The rank correlation, in a second line; nothing where it is not defined."""
+    found = panels.rank_correlation(norms, counts)
+    return "" if found is None else f"\nrank correlation {found:.2f}"

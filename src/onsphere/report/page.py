@@ -14,7 +14,13 @@ from plotly.offline import get_plotlyjs
 
 from onsphere.report import figures
 from onsphere.report.drawing import write_bytes
-from onsphere.report.features import features_picture, recorded
+from onsphere.report.features import (
+    confusion_picture,
+    features_picture,
+    on_sphere,
+    recorded,
+    weight_norms_picture,
+)
 from onsphere.report.metrics import compares_objectives, main_metric, metric_of, row_heading
 from onsphere.report.results import (
     ANGLES,
@@ -102,7 +108,8 @@ def write_html(result: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
 
     It holds what was run on what, the comparison as in the MMA paper's Table 3, what the numbers do and do not show
     (differences to the first row with their standard error over paired seeds), training curves, the minimum angle of
-    every layer and the histograms of pairwise cosines of the paper's Figure 1. A result that is not finished is shown
+    every layer and the histograms of pairwise cosines of the paper's Figure 1; and where they were recorded features in
+    two or three dimensions, cosines between classes and norms of class weights. A result that is not finished is shown
     as far as it goes, and says so. The file is about 5 MB, nearly all of it plotly.js.
 
     Args:
@@ -290,15 +297,52 @@ def _sections(result: Mapping[str, Any]) -> list[str]:
             "counts averaged over the seeds. Pairs right of the dashed line are correlated filters.</p>",
             plot_html(figures.figure_cosines(result)),
         ]
-    if recorded(result):
-        picture = base64.b64encode(features_picture(result, "png", transparent=True)).decode()
-        parts += [
-            "<h2>Features in the plane</h2>",
-            '<p class="caption">As Figure 5.4 of the thesis: each colour is a class, the arrows are the normalised '
-            "neurons of the classifier. The features are those of the first seed.</p>",
-            f'<img class="picture" alt="features in the plane" src="data:image/png;base64,{picture}">',
-        ]
+    return [*parts, *_pictures(result)]
+
+
+def _pictures(result: Mapping[str, Any]) -> list[str]:
+    """What the first seed of every row left of its features: places, cosines between classes, norms of weights."""
+    parts = []
+    found = recorded(result)
+    if found:
+        if any(on_sphere(seed) for _, seed in found):
+            title, source = "Features on the sphere", "As Figure 2.10 of the thesis"
+            below = (
+                " What lies on the far side is fainter. Below, where they were recorded: the angles of pairs of one "
+                "class and of pairs of two classes."
+            )
+        else:
+            title, source, below = "Features in the plane", "As Figure 5.4 of the thesis", ""
+        parts += _picture(
+            title,
+            f"{source}: each colour is a class, the arrows are the normalised neurons of the classifier. "
+            f"The features are those of the first seed.{below}",
+            features_picture(result, "png", transparent=True),
+        )
+    if recorded(result, "confusion"):
+        parts += _picture(
+            "Cosines between classes",
+            "As Figure 2.5 of the thesis: the mean cosine between the features of two classes, of the first seed. "
+            "A good objective makes the diagonal red and all else pale or blue.",
+            confusion_picture(result, "png", transparent=True),
+        )
+    if recorded(result, "weight_norms"):
+        parts += _picture(
+            "Norms of the class weights",
+            "As Figure A.2 of the thesis: the norm of every class's weights over the number of its training images, of "
+            "the first seed. Objectives that normalise the weights do not use these norms.",
+            weight_norms_picture(result, "png", transparent=True),
+        )
     return parts
+
+
+def _picture(title: str, caption: str, content: bytes) -> list[str]:
+    data = base64.b64encode(content).decode()
+    return [
+        f"<h2>{title}</h2>",
+        f'<p class="caption">{caption}</p>',
+        f'<img class="picture" alt="{title.lower()}" src="data:image/png;base64,{data}">',
+    ]
 
 
 def plot_html(figure: go.Figure) -> str:

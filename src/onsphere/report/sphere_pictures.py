@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,7 +42,7 @@ def write_spheres(data: Mapping[str, Any], path: str | os.PathLike[str]) -> None
             1, len(panels), figsize=(2.9 * len(panels), 3.2), layout="constrained", squeeze=False
         )
         for panel, axes in zip(panels, places[0], strict=True):
-            _sphere(axes, view)
+            ball(axes, view)
             for path_ in panel.get("paths", ()):
                 _path(axes, seen(np.asarray(path_["points"], float), view), COLOURS[path_["colour"]])
             for dots in panel.get("dots", ()):
@@ -57,22 +57,38 @@ def seen(points: Vectors, view: Sequence[float]) -> Vectors:
     >>> seen(np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]), (1.0, 0.0, 0.0)).round(6).tolist()
     [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
     """
+    turned: Vectors = points @ screen(view)
+    return turned
+
+
+def screen(view: Sequence[float]) -> Vectors:
+    """The (3, 3) matrix whose columns point right, up and towards the eye."""
     eye = np.asarray(view) / np.linalg.norm(view)
     right = np.cross([0.0, 0.0, 1.0], eye)
     right /= np.linalg.norm(right)
     up = np.cross(eye, right)
-    turned: Vectors = points @ np.stack([right, up, eye], 1)
-    return turned
+    return np.stack([right, up, eye], 1)
 
 
-def _sphere(axes: Axes, view: Sequence[float]) -> None:
-    """Shading, outline, and a net of meridians and parallels, lighter on the far side."""
-    size = 240
+def ball(axes: Axes, view: Sequence[float], colours: Callable[[Vectors], Vectors] | None = None) -> None:
+    """Shading, outline, and a net of meridians and parallels, lighter on the far side.
+
+    Args:
+        axes: they are cleared of their frame.
+        view: from where it is seen.
+        colours: (k, 3) unit vectors of the near side -> their (k, 3) red, green and blue in [0, 1]; None paints all of
+            it light blue.
+    """
+    size = 240 if colours is None else 700  # edges between colours show the pixels
     x, y = np.meshgrid(np.linspace(-1, 1, size), np.linspace(-1, 1, size))
     height = np.sqrt(np.clip(1 - x * x - y * y, 0, None))
     light = np.clip(-0.45 * x + 0.6 * y + 0.66 * height, 0, 1)
     image = np.empty((size, size, 4))
-    image[..., :3] = np.array([0.80, 0.85, 0.90]) + light[..., None] * np.array([0.17, 0.13, 0.09])
+    if colours is None:
+        image[..., :3] = np.array([0.80, 0.85, 0.90]) + light[..., None] * np.array([0.17, 0.13, 0.09])
+    else:
+        near = np.stack([x, y, height], -1).reshape(-1, 3) @ screen(view).T
+        image[..., :3] = colours(near).reshape(size, size, 3) * (0.84 + 0.16 * light[..., None])
     image[..., 3] = x * x + y * y <= 1
     axes.imshow(image, extent=(-1, 1, -1, 1), origin="lower", interpolation="bilinear", zorder=0)
     turn = np.linspace(0, 2 * np.pi, FACETS)
