@@ -14,7 +14,7 @@ from onsphere.diversity import (
 )
 from onsphere.integrations import attach
 from onsphere.layers import SphereConv2d, SphereLinear
-from onsphere.losses import AngularSoftmax, ArcFacePlus, CosFacePlus, SphereFacePlus
+from onsphere.losses import AngularSoftmax, ArcFacePlus, CosFacePlus, ShardedAngularSoftmax, SphereFacePlus
 from onsphere.margins import Annealed, ArcFace, Combined, CosFace, LSoftmax, SphereFace
 from onsphere.regularizers import Regularizer
 from onsphere.sphere import NonFiniteWeightError
@@ -41,6 +41,7 @@ __all__ = [
     "Orthonormal",
     "Regularizer",
     "Riesz",
+    "ShardedAngularSoftmax",
     "SphereConv2d",
     "SphereFace",
     "SphereFacePlus",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.nn.parameter import UninitializedParameter
 
-from onsphere.losses import AngularSoftmax
+from onsphere.losses import AngularSoftmax, ShardedAngularSoftmax
 
 
 def _linear(weight: Tensor, module: nn.Module) -> Tensor:
@@ -40,6 +40,7 @@ _Reader = Callable[[Tensor, nn.Module], Tensor]
 _KINDS: tuple[tuple[type[nn.Module], str, _Reader], ...] = (
     (nn.Linear, "weight", _linear),
     (AngularSoftmax, "weight", _linear),
+    (ShardedAngularSoftmax, "weight", _linear),
     (nn.Conv1d, "weight", _convolution),
     (nn.Conv2d, "weight", _convolution),
     (nn.Conv3d, "weight", _convolution),
@@ -107,7 +108,8 @@ def layers(model: nn.Module, *, depthwise: bool = False) -> tuple[Layer, ...]:
             layers are skipped.
 
     Returns:
-        Linear, (transposed) convolution and attention layers, and angular heads. A weight that several modules share is listed once.
+        Linear, (transposed) convolution and attention layers and angular heads. A weight that several modules share is
+        listed once.
 
     Raises:
         ValueError: a lazy layer has no weight yet.

@@ -2,5 +2,14 @@
 
 from onsphere.losses.angular_softmax import AngularSoftmax, angular_softmax
 from onsphere.losses.plus import ArcFacePlus, CosFacePlus, Plus, SphereFacePlus
+from onsphere.losses.sharded import ShardedAngularSoftmax
 
-__all__ = ["AngularSoftmax", "ArcFacePlus", "CosFacePlus", "Plus", "SphereFacePlus", "angular_softmax"]
+__all__ = [
+    "AngularSoftmax",
+    "ArcFacePlus",
+    "CosFacePlus",
+    "Plus",
+    "ShardedAngularSoftmax",
+    "SphereFacePlus",
+    "angular_softmax",
+]

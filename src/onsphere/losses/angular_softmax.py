@@ -38,7 +38,8 @@ def angular_softmax(
     r"""Cross-entropy over classes whose logits are functions of angles, with a margin for the own class.
 
     .. math:: L_i = -\log\frac{e^{z_{y_i}}}{\sum_j e^{z_j}}, \qquad
-        z_j = s_i \, l_j \, g(\theta_j) + b_j \; (j \ne y_i), \quad z_{y_i} = s_i \, l_{y_i} \, \psi(\theta_{y_i}) + b_{y_i}
+        z_j = s_i \, l_j \, g(\theta_j) + b_j \; (j \ne y_i), \quad
+        z_{y_i} = s_i \, l_{y_i} \, \psi(\theta_{y_i}) + b_{y_i}
 
     with theta_j the angle between x_i and W_j, s_i the scale and l_j = 1, or ||W_j|| where weights are not normalised.
     A zero feature or weight has no direction: its cosines are 0 and it gets no gradient through them.
@@ -73,9 +74,8 @@ def angular_softmax(
     check_batch(features, labels, weight)
     check_labels(labels, len(weight))
     check_vectors(len(weight), bias=bias, class_weight=class_weight)
-    form = kernel.Form(
-        margin, angular, None if scale == "feature_norm" else float(scale), normalize_weight, label_smoothing, len(weight)
-    )  # fmt: skip
+    height = None if scale == "feature_norm" else float(scale)
+    form = kernel.Form(margin, angular, height, normalize_weight, label_smoothing, len(weight))
     dtype = torch.promote_types(torch.promote_types(features.dtype, weight.dtype), torch.float32)
     bias = None if bias is None else bias.to(dtype)
     class_weight = None if class_weight is None else class_weight.to(weight.device, dtype)
@@ -121,8 +121,8 @@ class AngularSoftmax(nn.Module):
     Weights are drawn from N(0, 0.01^2).
 
     Raises:
-        ValueError: a size, scale, reduction or smoothing is out of its range, or LSoftmax meets normalised weights; on a
-            call, a label is out of range, or a shape, type or an empty batch; messages say what was expected.
+        ValueError: a size, scale, reduction or smoothing is out of its range, or LSoftmax meets normalised weights; on
+            a call, a label is out of range, or a shape or type is wrong, or the batch is empty.
 
     Source: thesis, Part I and chapter 2, eqs. 3.10, 3.11, D.11, B.3; MMA paper, section 6.
 
@@ -312,7 +312,7 @@ def check_labels(labels: Tensor, num_classes: int) -> None:
         raise ValueError(f"labels[{place}] is {wrong}: expected 0 to {num_classes - 1}")
 
 
-def described(head: AngularSoftmax) -> str:
+def described(head: Any) -> str:
     """The settings of a head that differ from the defaults."""
     parts = [f"in_features={head.in_features}, num_classes={head.num_classes}"]
     if not isinstance(head.margin, nn.Module):  # a module shows itself

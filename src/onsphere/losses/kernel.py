@@ -48,11 +48,6 @@ class Form:
     label_smoothing: float
     classes: int
 
-    @property
-    def bilinear(self) -> bool:
-        """Whether logits are products of vectors, so that their derivatives need no derivative of g."""
-        return isinstance(self.angular, Cosine)
-
 
 def losses(
     features: Tensor,
@@ -97,40 +92,23 @@ class _Losses(torch.autograd.Function):
         group: ProcessGroup | None,
     ) -> Tensor:
         with sphere.full_precision(features.device):
-            inverse_norm = _inverse_norms(features)
-            height = _heights(features, form)
-            # Bilinear logits take their heights from the vectors; any other g is a function of the bare cosine.
-            directions = features
-            if form.scale is not None or not form.bilinear:
-                directions = features * (inverse_norm[:, None] * (form.scale if form.bilinear and form.scale else 1.0))
+            kind = _Inner(features, form) if isinstance(form.angular, Cosine) else _Curved(features, form)
             target = None if form.margin is None else _targets(features, weight, labels, form)
-            own_logit = features.new_zeros(len(labels)) if target is None else target.logit.clone()
+            own = features.new_zeros(len(labels)) if target is None else target.logit.clone()
             if target is not None and bias is not None:
-                own_logit[target.examples] += bias[labels[target.examples]]
+                own[target.examples] += bias[labels[target.examples]]
 
             products = features.new_empty(len(weight), len(features))
-            inverse_length = features.new_empty(len(weight))
             maximum = features.new_full((len(features),), -torch.inf)
             total, spread = torch.zeros_like(maximum), torch.zeros_like(maximum)
-            columns = directions.T.contiguous()
             for tile in _tiles(labels, len(weight)):
-                some = weight[tile.classes]
-                lengths = torch.linalg.vector_norm(some, dim=1)
-                inverse_length[tile.classes] = inverse = _reciprocal(lengths)
-                product = torch.mm(some, columns, out=products[tile.classes])
-                if form.normalize_weight or not form.bilinear:
-                    product.mul_(inverse[:, None])
-                logits = product
-                if not form.bilinear:
-                    logits = form.angular.of_cosine(product) * height
-                    if not form.normalize_weight:
-                        logits.mul_(lengths[:, None])
+                logits = kind.logits(weight[tile.classes], kind.products(weight[tile.classes], products[tile.classes]))
                 if bias is not None:
-                    logits.add_(bias[tile.classes, None])
+                    logits = logits + bias[tile.classes, None]
                 if target is None:
-                    own_logit[tile.examples] = logits[tile.rows, tile.examples]
-                else:
-                    logits[tile.rows, tile.examples] = own_logit[tile.examples]
+                    own[tile.examples] = logits[tile.rows, tile.examples]
+                else:  # products may be overwritten by it: nothing is pushed through them there
+                    logits[tile.rows, tile.examples] = own[tile.examples]
                 higher = torch.maximum(maximum, logits.amax(0))
                 total.mul_((maximum - higher).exp_()).add_((logits - higher).exp_().sum(0))
                 maximum = higher
@@ -138,110 +116,136 @@ class _Losses(torch.autograd.Function):
                     spread += logits.sum(0) if class_weight is None else class_weight[tile.classes] @ logits
             weights = _Weights.of(labels, class_weight, form, features, group)
             if group is not None:
-                maximum, total, own_logit, spread = _over_processes(maximum, total, own_logit, spread, group)
+                maximum, total, own, spread = _over_processes(maximum, total, own, spread, group)
             log_total = maximum + total.log()
-            found = weights.own * (log_total - own_logit)
+            found = weights.own * (log_total - own)
             if form.label_smoothing:
                 found = found + weights.every * (weights.sum * log_total - spread)
-
         ctx.form, ctx.weights, ctx.target = form, weights, target
-        ctx.save_for_backward(
-            features, weight, bias, labels, class_weight, products, directions, inverse_norm, inverse_length, log_total
-        )
+        ctx.save_for_backward(features, weight, bias, labels, class_weight, products, own, log_total)
         return found
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        (
-            features, weight, bias, labels, class_weight, products, directions, inverse_norm, inverse_length, log_total
-        ) = ctx.saved_tensors  # fmt: skip
+        features, weight, bias, labels, class_weight, products, own, log_total = ctx.saved_tensors
         form: Form = ctx.form
         weights: _Weights = ctx.weights
         target: _Targets | None = ctx.target
         with sphere.full_precision(features.device):
-            height = _heights(features, form)
-            of_all = (
-                grad * weights.own if not form.label_smoothing else grad * (weights.own + weights.every * weights.sum)
-            )
-            of_own = grad * weights.own
+            kind = _Inner(features, form) if isinstance(form.angular, Cosine) else _Curved(features, form)
+            on_own = grad * weights.own
+            on_all = on_own + grad * weights.every * weights.sum if form.label_smoothing else on_own
+            own_push = (own - log_total).exp() * on_all - on_own
             to_weight = torch.empty_like(weight)
             to_bias = None if bias is None else torch.empty_like(bias)
-            to_directions = torch.zeros_like(features)
-            to_height = torch.zeros_like(height) if form.scale is None and not form.bilinear else None
-            to_target = torch.zeros_like(grad)
             for tile in _tiles(labels, len(weight)):
-                some, product, inverse = weight[tile.classes], products[tile.classes], inverse_length[tile.classes]
-                lengths = None if form.normalize_weight else torch.linalg.vector_norm(some, dim=1)
-                values = slope = None
-                logits = product
-                if not form.bilinear:
-                    values, slope = _value_and_slope(form.angular, product)
-                    logits = values * height
-                    if lengths is not None:
-                        logits.mul_(lengths[:, None])
-                    if bias is not None:
-                        logits.add_(bias[tile.classes, None])
-                push = (logits - log_total).exp_().mul_(of_all)
-                if target is not None and not form.bilinear:  # bilinear products hold the margin's logit already
-                    examples = tile.examples
-                    own = target.logit[examples]
-                    if bias is not None:
-                        own = own + bias[labels[examples]]
-                    push[tile.rows, examples] = (own - log_total[examples]).exp() * of_all[examples]
+                some, known = weight[tile.classes], products[tile.classes]
+                logits = kind.logits(some, known)
+                if bias is not None:
+                    logits = logits + bias[tile.classes, None]
+                push = (logits - log_total).exp_().mul_(on_all)  # by the logits' derivatives
+                push[tile.rows, tile.examples] = own_push[tile.examples]
                 if form.label_smoothing:
-                    every = weights.every if class_weight is None else weights.every * class_weight[tile.classes, None]
-                    push.sub_(every * grad)
-                push[tile.rows, tile.examples] -= of_own[tile.examples]
+                    share = torch.ones_like(some[:, 0]) if class_weight is None else class_weight[tile.classes]
+                    push.sub_(torch.outer(share, grad * weights.every))
                 if to_bias is not None:
                     to_bias[tile.classes] = push.sum(1)
                 if target is not None:
-                    to_target[tile.examples] = push[tile.rows, tile.examples]
+                    target.push[tile.examples] = push[tile.rows, tile.examples]
                     push[tile.rows, tile.examples] = 0.0
-
-                radial = None  # what a class's own direction loses or gains
-                if form.bilinear:
-                    if form.normalize_weight:
-                        radial = _row_products(push, product, bias, tile)
-                        radial = radial.mul_(inverse).mul_(inverse).neg_()
-                        push.mul_(inverse[:, None])
-                else:
-                    assert values is not None and slope is not None
-                    if lengths is not None:
-                        gain = (push * values) @ height
-                        push.mul_(lengths[:, None])
-                    if to_height is not None:
-                        to_height += (push * values).sum(0)
-                    push.mul_(slope).mul_(height)
-                    radial = torch.linalg.vecdot(push, product).mul_(inverse).mul_(inverse).neg_()
-                    if lengths is not None:
-                        radial.add_(gain * inverse)
-                    push.mul_(inverse[:, None])
-                part = torch.mm(push, directions, out=to_weight[tile.classes])
-                if radial is not None:
-                    part.addcmul_(some, radial[:, None])
-                to_directions.addmm_(push.T, some)
-
-            if form.bilinear and form.scale is None:
-                to_features = to_directions
-            else:
-                unit = features * inverse_norm[:, None]
-                along = torch.linalg.vecdot(to_directions, unit)[:, None]
-                outer = inverse_norm * (form.scale if form.bilinear and form.scale else 1.0)
-                to_features = (to_directions - along * unit) * outer[:, None]
-                if to_height is not None:
-                    to_features += to_height[:, None] * unit
+                kind.back(some, known, push, to_weight[tile.classes])
+            to_features = kind.to_features()
             if target is not None:
-                chosen = to_target[target.examples, None]
-                to_features.index_add_(0, target.examples, chosen * target.to_feature)
-                to_weight.index_add_(0, labels[target.examples], chosen * target.to_weight)
+                push = target.push[target.examples, None]
+                to_features.index_add_(0, target.examples, push * target.to_feature)
+                to_weight.index_add_(0, labels[target.examples], push * target.to_weight)
         return to_features, to_weight, to_bias, None, None, None, None
 
 
-def _row_products(push: Tensor, product: Tensor, bias: Tensor | None, tile: _Tile) -> Tensor:
-    """Sum over examples of push times the product without its bias, for every class."""
-    rows: Tensor = torch.linalg.vecdot(push, product)
-    return rows if bias is None else rows - bias[tile.classes] * push.sum(1)
+class _Inner:
+    """Logits that are inner products of vectors, normalised or not: g is the cosine."""
+
+    def __init__(self, features: Tensor, form: Form) -> None:
+        self.features, self.form = features, form
+        self.inverse = _reciprocal(_norms(features))
+        self.directions = features if form.scale is None else features * (form.scale * self.inverse)[:, None]
+        self.columns = self.directions.T.contiguous()
+        self.to_directions = torch.zeros_like(features)
+
+    def products(self, some: Tensor, out: Tensor) -> Tensor:
+        """The logits of a tile of classes, which are all that is kept of it; (classes, B), written to ``out``."""
+        torch.mm(some, self.columns, out=out)
+        return out.mul_(_reciprocal(_norms(some))[:, None]) if self.form.normalize_weight else out
+
+    def logits(self, some: Tensor, products: Tensor) -> Tensor:
+        return products
+
+    def back(self, some: Tensor, products: Tensor, push: Tensor, to_weight: Tensor) -> None:
+        """Carry the loss's derivative in a tile's logits to its weights and, for later, to the features.
+
+        Args:
+            some: the tile's weights.
+            products: what was kept of it.
+            push: the derivative; it is used up.
+            to_weight: written.
+        """
+        if self.form.normalize_weight:
+            inverse = _reciprocal(_norms(some))
+            radial = torch.linalg.vecdot(push, products) * inverse.square()
+            push.mul_(inverse[:, None])
+            torch.mm(push, self.directions, out=to_weight).addcmul_(some, radial[:, None], value=-1)
+        else:
+            torch.mm(push, self.directions, out=to_weight)
+        self.to_directions.addmm_(push.T, some)
+
+    def to_features(self) -> Tensor:
+        """The loss's derivative in the features, once all tiles are done."""
+        if self.form.scale is None:
+            return self.to_directions
+        unit = self.features * self.inverse[:, None]
+        return _tangential(self.to_directions, unit) * (self.form.scale * self.inverse)[:, None]
+
+
+class _Curved:
+    """Logits of any g: height_i * length_j * g(cosine). The cosines are what is kept."""
+
+    def __init__(self, features: Tensor, form: Form) -> None:
+        self.form = form
+        norms = _norms(features)
+        self.inverse = _reciprocal(norms)
+        self.directions = features * self.inverse[:, None]
+        self.columns = self.directions.T.contiguous()
+        self.height = norms if form.scale is None else torch.full_like(norms, form.scale)
+        self.to_directions, self.to_height = torch.zeros_like(features), torch.zeros_like(norms)
+
+    def products(self, some: Tensor, out: Tensor) -> Tensor:
+        torch.mm(some, self.columns, out=out)
+        return out.mul_(_reciprocal(_norms(some))[:, None])
+
+    def logits(self, some: Tensor, products: Tensor) -> Tensor:
+        logits = self.form.angular.of_cosine(products) * self.height
+        return logits if self.form.normalize_weight else logits.mul_(_norms(some)[:, None])
+
+    def back(self, some: Tensor, products: Tensor, push: Tensor, to_weight: Tensor) -> None:
+        value, slope = _value_and_slope(self.form.angular, products)
+        length = _norms(some)
+        inverse = _reciprocal(length)
+        radial = torch.zeros_like(length)
+        if not self.form.normalize_weight:
+            radial += (push * value) @ self.height * inverse
+            push.mul_(length[:, None])
+        if self.form.scale is None:
+            self.to_height += (push * value).sum(0)
+        push.mul_(slope).mul_(self.height)
+        radial -= torch.linalg.vecdot(push, products) * inverse.square()
+        push.mul_(inverse[:, None])
+        torch.mm(push, self.directions, out=to_weight).addcmul_(some, radial[:, None])
+        self.to_directions.addmm_(push.T, some)
+
+    def to_features(self) -> Tensor:
+        turned = _tangential(self.to_directions, self.directions) * self.inverse[:, None]
+        return turned + self.to_height[:, None] * self.directions
 
 
 @dataclass(frozen=True)
@@ -277,12 +281,14 @@ class _Targets:
         logit: (B,), without bias; 0 for the others.
         to_feature: (m, D), derivative of the logit in the feature.
         to_weight: (m, D), in the class's weights.
+        push: (B,), the loss's derivative in the logit, filled in backward.
     """
 
     examples: Tensor
     logit: Tensor
     to_feature: Tensor
     to_weight: Tensor
+    push: Tensor
 
 
 def _targets(features: Tensor, weight: Tensor, labels: Tensor, form: Form) -> _Targets:
@@ -310,7 +316,8 @@ def _targets(features: Tensor, weight: Tensor, labels: Tensor, form: Form) -> _T
         to_weight = to_weight + height * psi * w_unit
     logit = features.new_zeros(len(features))
     logit[examples] = (height * length * psi).squeeze(1).to(features.dtype)
-    return _Targets(examples, logit, to_feature.to(features.dtype), to_weight.to(weight.dtype))
+    to_feature, to_weight = to_feature.to(features.dtype), to_weight.to(weight.dtype)
+    return _Targets(examples, logit, to_feature, to_weight, torch.zeros_like(logit))
 
 
 @dataclass(frozen=True)
@@ -343,16 +350,15 @@ def _over_processes(
     return highest, sums[0], sums[1], sums[2]
 
 
-def _heights(features: Tensor, form: Form) -> Tensor:
-    if form.scale is not None:
-        return torch.full_like(features[:, 0], form.scale)
-    norms: Tensor = torch.linalg.vector_norm(features, dim=1)
+def _norms(x: Tensor) -> Tensor:
+    norms: Tensor = torch.linalg.vector_norm(x, dim=1)
     return norms
 
 
-def _inverse_norms(x: Tensor) -> Tensor:
-    norm: Tensor = torch.linalg.vector_norm(x, dim=1)
-    return _reciprocal(norm)
+def _tangential(x: Tensor, unit: Tensor) -> Tensor:
+    """What is left of the rows of x without their parts along unit vectors."""
+    along: Tensor = torch.linalg.vecdot(x, unit)
+    return x - along[:, None] * unit
 
 
 def _reciprocal(norm: Tensor) -> Tensor:
