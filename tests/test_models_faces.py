@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from onsphere import where
+from onsphere import AngularSoftmax, CosFace, where
 from onsphere.models import Recogniser, arcface_resnet50, lsoftmax_cnn, sphereface
 from onsphere.models.arcface import FaceUnit
 from onsphere.models.sphereface import SphereFaceUnit
@@ -252,7 +252,19 @@ def test_a_recogniser_gives_features_logits_and_the_loss_and_has_its_classifier_
     assert torch.equal(model(images, labels=labels), model(images, labels))
     assert [name for name, _ in model.named_children()] == ["body", "classifier"]
     assert [*model.state_dict()][-1] == "classifier.weight"
-    assert [layer.name for layer in where.layers(model)][:2] == ["body.conv1", "body.conv2"]
+
+
+def test_the_output_layer_of_a_recogniser_is_its_head() -> None:
+    torch.manual_seed(0)
+    body = lsoftmax_cnn("mnist-2d", features=5, image_size=8, width=0.1)
+    model = Recogniser(body, AngularSoftmax(5, 7, CosFace(0.35)))
+    layers = where.layers(model)
+    assert [layer.name for layer in where.output(layers)] == ["classifier"]
+    assert [layer.name for layer in where.hidden(layers)][-1] == "body.fc"
+    loss = model(torch.randn(6, 1, 8, 8), torch.arange(6))
+    loss.backward()
+    assert loss.ndim == 0
+    assert all(parameter.grad is not None for parameter in model.parameters())
 
 
 @pytest.mark.parametrize(
