@@ -22,6 +22,7 @@ commands:
   sweep RECIPE       train one row with many coefficients and draw accuracy against them
   recipes [RECIPE]   list the recipes: tables, costs, the papers' numbers and ours; or the rows of one
   inspect FILE       look at every layer of a file of weights or of a model: how correlated its neurons are
+  verify SET         do two images show the same identity? Open-set accuracy of features, or of a model
   code               spread points on a sphere: n points in d dimensions as far apart as possible
 
 options:
@@ -35,6 +36,7 @@ examples:
   onsphere train table5-cifar100 --smoke
   onsphere sweep table3-digits --coefficient 0.01..1
   onsphere inspect model.safetensors
+  onsphere verify --features mine.npz
   onsphere code --n 30 --d 3
 """
 
@@ -145,6 +147,13 @@ def spread_points(argv: Sequence[str]) -> int:
     return code(argv)
 
 
+def verify_pairs(argv: Sequence[str]) -> int:
+    """`onsphere verify SET ...`."""
+    from onsphere.cli.verify import verify
+
+    return verify(argv)
+
+
 def _usage(command: str, names: Iterable[str]) -> str:
     text = textwrap.fill(", ".join(names), 100, initial_indent="recipes: ", subsequent_indent=" " * 9,
                          break_on_hyphens=False)  # fmt: skip
@@ -157,5 +166,6 @@ COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "sweep": sweep,
     "recipes": list_recipes,
     "inspect": inspect_model,
+    "verify": verify_pairs,
     "code": spread_points,
 }
