@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from onsphere.report.arrays import draw_margins
-from onsphere.report.features import write_confusion, write_features, write_weight_norms
+from onsphere.report.features import write_angles, write_confusion, write_features, write_weight_norms
 from onsphere.report.page import write_atomically, write_html
 from onsphere.report.picture import write_picture
 from onsphere.report.readme import update
@@ -24,6 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     job.add_argument("--html", nargs=2, metavar=("RESULT", "FILE"), help="write the report of a result")
     job.add_argument("--picture", nargs=2, metavar=("RESULT", "FILE"), help="draw a result as .svg or .png")
     job.add_argument("--features", nargs=2, metavar=("RESULT", "FILE"), help="draw a result's features")
+    job.add_argument("--angles", nargs=2, metavar=("RESULT", "FILE"), help="draw a result's angles between features")
     job.add_argument("--confusion", nargs=2, metavar=("RESULT", "FILE"), help="draw a result's cosines between classes")
     job.add_argument(
         "--weight-norms", nargs=2, metavar=("RESULT", "FILE"), help="draw a result's norms of class weights"
@@ -49,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             write_picture(load(given.picture[0]), given.picture[1])
         elif given.features:
             write_features(load(given.features[0]), given.features[1], given.set)
+        elif given.angles:
+            write_angles(load(given.angles[0]), given.angles[1])
         elif given.confusion:
             write_confusion(load(given.confusion[0]), given.confusion[1])
         elif given.weight_norms:

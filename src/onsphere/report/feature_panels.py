@@ -175,8 +175,9 @@ def cosines(axes: Axes, matrix: Floats, names: Sequence[str] = ()) -> AxesImage:
     if count <= NUMBERED:
         for i in range(count):
             for j in range(count):
-                axes.text(j, i, f"{matrix[i, j]:.2f}", ha="center", va="center", fontsize=6,
-                          color="white" if abs(matrix[i, j]) > 0.65 else "black")  # fmt: skip
+                if math.isfinite(matrix[i, j]):
+                    axes.text(j, i, f"{matrix[i, j]:.2f}", ha="center", va="center", fontsize=6,
+                              color="white" if abs(matrix[i, j]) > 0.65 else "black")  # fmt: skip
     if names or count <= NUMBERED:
         ticks = list(names) or [str(i) for i in range(count)]
         axes.set_xticks(range(count), ticks, rotation=45 if names else 0, ha="right" if names else "center", fontsize=7)

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 SETS = {"train": "training images", "test": "test images"}
 FEW = 2  # rows up to which both sets of images are drawn
-ACROSS = 5  # panels side by side at most where there is one a row
+ACROSS = 5  # panels of features side by side at most where there is one a row
+WIDE = 4  # the same of panels with axes
 
 Part = Literal["train", "test", "both"]
 
@@ -147,14 +148,14 @@ def _panel(axes: Axes, seed: Mapping[str, Any], part: str, *, behind: bool = Fal
         panels.plane(axes, features[part], features["neurons"], behind=behind)
 
 
-def _facts(seed: Mapping[str, Any]) -> str:
+def _facts(seed: Mapping[str, Any], *, accuracy: bool = True) -> str:
     """The angular Fisher score and the accuracy, in a second line."""
     words = []
     afs = seed["final"].get("afs")
     if afs is not None:
         words.append(f"AFS {afs:.{metric_of('afs').digits}f}")
     top1 = (seed.get("last") or {}).get("top1")
-    if top1 is not None:
+    if top1 is not None and accuracy:
         words.append(f"{top1:.1f} %")
     return f"\n{', '.join(words)}" if words else ""
 
@@ -168,6 +169,49 @@ def _accuracy(seed: Mapping[str, Any]) -> str:
         worst = min(range(len(by_class)), key=lambda label: by_class[label])
         words.append(f"class {worst} {by_class[worst]:.1f} %")
     return f" ({', '.join(words)})" if words else ""
+
+
+def write_angles(result: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """Draw the angles of positive and negative pairs, a panel a row, as the second row of Figure 2.10 of the thesis.
+
+    Args:
+        result: as `load` returns it.
+        path: where to write; the suffix chooses the format (.svg or .png). Equal results give equal bytes.
+
+    Raises:
+        ValueError: no row has them.
+    """
+    write_bytes(angles_picture(result, kind_of(path)), path)
+
+
+def angles_picture(result: Mapping[str, Any], kind: str, *, transparent: bool = False) -> bytes:
+    """What `write_angles` writes."""
+    from matplotlib import pyplot
+
+    rows = recorded(result, "angles")
+    if not rows:
+        raise ValueError(f"{result['name']} holds no angles between features: there is nothing to draw")
+    down, across = _grid(len(rows))
+    with style():
+        figure, grid = pyplot.subplots(
+            down, across, figsize=(2.9 * across, 1.9 * down), layout="constrained", squeeze=False
+        )
+        for axes in grid.flat[len(rows) :]:
+            axes.axis("off")
+        for i, ((name, seed), axes) in enumerate(zip(rows, grid.flat, strict=False)):
+            panels.angles(axes, seed["end"]["angles"], legend=i == 0)
+            axes.set_title(f"{name}{_facts(seed, accuracy=False)}", fontsize=9, color=SOFT)
+        return drawn(figure, kind, transparent=transparent)
+
+
+def _grid(panels: int) -> tuple[int, int]:
+    """Lines and columns of so many panels, as even as can be.
+
+    >>> _grid(3), _grid(7), _grid(21)
+    ((1, 3), (2, 4), (6, 4))
+    """
+    down = -(-panels // WIDE)
+    return down, -(-panels // down)
 
 
 def write_confusion(result: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
@@ -190,8 +234,7 @@ def confusion_picture(result: Mapping[str, Any], kind: str, *, transparent: bool
     rows = recorded(result, "confusion")
     if not rows:
         raise ValueError(f"{result['name']} holds no cosines between classes: there is nothing to draw")
-    across = min(3, len(rows))
-    down = -(-len(rows) // across)
+    down, across = _grid(len(rows))
     with style():
         figure, grid = pyplot.subplots(
             down, across, figsize=(3.4 * across + 0.6, 3.4 * down + 0.2), layout="constrained", squeeze=False
@@ -209,8 +252,12 @@ def confusion_picture(result: Mapping[str, Any], kind: str, *, transparent: bool
 def inside_outside(matrix: np.ndarray[Any, Any]) -> str:
     """The mean cosine within classes and between them."""
     inside = np.eye(len(matrix), dtype=bool)
-    between = f", between {matrix[~inside].mean():.2f}" if len(matrix) > 1 else ""
-    return f"\nwithin {matrix[inside].mean():.2f}{between}"
+    words = [
+        f"{name} {np.nanmean(values):.2f}"  # a class of one image has no pair
+        for name, values in (("within", matrix[inside]), ("between", matrix[~inside]))
+        if np.isfinite(values).any()
+    ]
+    return f"\n{', '.join(words)}"
 
 
 def write_weight_norms(result: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
@@ -233,8 +280,7 @@ def weight_norms_picture(result: Mapping[str, Any], kind: str, *, transparent: b
     rows = recorded(result, "weight_norms")
     if not rows:
         raise ValueError(f"{result['name']} holds no norms of class weights: there is nothing to draw")
-    across = min(3, len(rows))
-    down = -(-len(rows) // across)
+    down, across = _grid(len(rows))
     with style():
         figure, grid = pyplot.subplots(
             down, across, figsize=(3.6 * across, 3.0 * down), layout="constrained", squeeze=False

@@ -46,11 +46,12 @@ METRICS = {
         Metric("top5", "Top-5\n%", "top-5"),
     )
 }
-# Of every result: they have columns of their own, or none. A deviation over folds is said in a note.
-ALWAYS = {"top1", "top5", "test_loss"}
+# Top-1 and top-5 have columns of their own; the other two say less than what stands in the table. A deviation over
+# folds is said in a note.
+ALWAYS = {"top1", "top5", "test_loss", "auc"}
 DEVIATION = "_sd"
-OBJECTIVES = {"margin", "margins", "objective", "head"}  # settings of a row that trains with another objective
-RATE = re.compile(r"tar_at_far_(.+)")
+OBJECTIVES = {"margin", "margins", "objective", "head", "annealing_minimum"}  # settings that only such rows have
+RATE = re.compile(r"tar_at_far_(\d[\d.e+-]*)")
 
 
 def metric_of(key: str) -> Metric:
@@ -77,14 +78,24 @@ def main_metric(result: Mapping[str, Any]) -> Metric:
 
 
 def extra_metrics(result: Mapping[str, Any]) -> list[Metric]:
-    """The metrics beside top-1 and top-5 that any seed has: the main one first, then in the order of METRICS."""
+    """The metrics beside top-1 and top-5 that any seed has: the main one first, then in the order of METRICS.
+
+    Of several true accept rates only the one at the smallest false accept rate is among them, unless another is the
+    main one: the table would be as wide as a page with all, and the strictest tells rows apart best.
+    """
+    main = main_metric(result).key
     found = dict.fromkeys(key for row in result["rows"] for run in row["seeds"] for key in run["final"])
     keys = [key for key in found if key not in ALWAYS and not key.endswith(DEVIATION)]
-    main = main_metric(result).key
+    rates = sorted((key for key in keys if RATE.fullmatch(key)), key=_rate)
+    keys = [key for key in keys if key not in rates[1:] or key == main]
     order = [*METRICS]
-    order[order.index("rank1") : order.index("rank1")] = sorted(key for key in keys if RATE.fullmatch(key))
+    order[order.index("rank1") : order.index("rank1")] = rates
     keys.sort(key=lambda key: (key != main, order.index(key) if key in order else len(order), key))
     return [metric_of(key) for key in keys]
+
+
+def _rate(key: str) -> float:
+    return float(key.removeprefix("tar_at_far_"))
 
 
 def compares_objectives(result: Mapping[str, Any]) -> bool:

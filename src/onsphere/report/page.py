@@ -15,6 +15,7 @@ from plotly.offline import get_plotlyjs
 from onsphere.report import figures
 from onsphere.report.drawing import write_bytes
 from onsphere.report.features import (
+    angles_picture,
     confusion_picture,
     features_picture,
     on_sphere,
@@ -318,6 +319,14 @@ def _pictures(result: Mapping[str, Any]) -> list[str]:
             f"{source}: each colour is a class, the arrows are the normalised neurons of the classifier. "
             f"The features are those of the first seed.{below}",
             features_picture(result, "png", transparent=True),
+        )
+    if recorded(result, "angles") and not any(on_sphere(seed) for _, seed in found):
+        parts += _picture(
+            "Angles between features",
+            "As the second row of Figure 2.10 of the thesis: angles of pairs of one class and of pairs of two classes, "
+            "each as shares of its pairs, of the first seed. The less the two overlap, the better one threshold tells "
+            "them apart.",
+            angles_picture(result, "png", transparent=True),
         )
     if recorded(result, "confusion"):
         parts += _picture(

@@ -368,8 +368,6 @@ def data_words(data: Mapping[str, Any]) -> str:
         words += f", {data['train']} training and {data['test']} test images"
     if data.get("classes") is not None:
         words += f", {data['classes']} classes"
-    if data.get("unseen") is not None:
-        words += f", {data['unseen']} images of other classes"
     return words
 
 
