@@ -1,6 +1,6 @@
 """Labelled image sets: from files, from the hub or made up; kept in memory or decoded as needed; and augmentation."""
 
-from onsphere.data.augmentation import augment, centre_crop, crop_flip, then
+from onsphere.data.augmentation import augment, centre_crop, crop_flip, flip, shift, then
 from onsphere.data.embedded import digits, noise
 from onsphere.data.files import Files
 from onsphere.data.folders import image_folder
@@ -24,6 +24,7 @@ __all__ = [
     "crop_flip",
     "cutout",
     "digits",
+    "flip",
     "from_hub",
     "image_folder",
     "imbalanced",
@@ -35,6 +36,7 @@ __all__ = [
     "open_set",
     "open_set_noise",
     "parquet",
+    "shift",
     "then",
     "trivial_augment",
 ]

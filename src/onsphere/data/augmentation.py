@@ -29,6 +29,49 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
     return _crop_flip(F.pad(images, (4, 4, 4, 4)), generator, height, width)
 
 
+def flip(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Mirror half of the images left to right, all that the thesis does to faces.
+
+    Args:
+        images: (N, C, H, W), of any type and on any device.
+        generator: the source of the flips, on the same device.
+
+    Source: thesis, section 2.3.6.
+
+    >>> flip(torch.ones(2, 3, 32, 32), torch.Generator().manual_seed(0)).shape
+    torch.Size([2, 3, 32, 32])
+    """
+    *_, height, width = images.shape
+    return _crop_flip(images, generator, height, width)
+
+
+def shift(pixels: int) -> Augmentation:
+    """Move images at random by up to so many pixels along both axes, and mirror none: for characters.
+
+    Args:
+        pixels: the most; what comes into view repeats the edge, whatever the background's colour is.
+
+    Raises:
+        ValueError: if pixels is negative.
+
+    >>> shift(2)(torch.ones(2, 1, 32, 32, dtype=torch.uint8), torch.Generator().manual_seed(0)).shape
+    torch.Size([2, 1, 32, 32])
+    """
+    if pixels < 0:
+        raise ValueError(f"pixels={pixels}: expected at least 0")
+    return partial(_shift, pixels=pixels)
+
+
+def _shift(images: Tensor, generator: torch.Generator, pixels: int) -> Tensor:
+    count, device, (height, width) = len(images), images.device, images.shape[2:]
+    down, right = (torch.randint(-pixels, pixels + 1, (count, 1), generator=generator, device=device) for _ in range(2))
+    rows = (torch.arange(height, device=device) + down).clamp(0, height - 1)
+    columns = (torch.arange(width, device=device) + right).clamp(0, width - 1)
+    return images[torch.arange(count, device=device)[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(
+        0, 3, 1, 2
+    )
+
+
 def crop_flip(size: int) -> Augmentation:
     """Crop squares of ``size`` at random, mirror half of the images left to right.
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from onsphere.recipes import mhe, mma
+from onsphere.recipes import margins, mhe, mma
 from onsphere.recipes.entry import Entry, compare
-from onsphere.recipes.image_sets import CIFAR10, CIFAR100, DIGITS, IMAGENET, MNIST, TINY_IMAGENET
+from onsphere.recipes.image_sets import CIFAR10, CIFAR100, DIGITS, IMAGENET, MNIST, OMNIGLOT, ORL, TINY_IMAGENET
 
 __all__ = ["COMPARISONS", "RECIPES", "Entry", "compare"]
 
@@ -12,6 +12,8 @@ _FEW = {"dataset": "noise", "train_images": 8, "test_images": 8}
 _MMA = {**_FEW, "width": 0.1, "epochs": 1, "batch_size": 4}
 _MHE = {**_FEW, "widths": (4, 4, 4), "steps": 2, "batch_size": 4}
 _EVERY_MHE = ("none", *mhe.VARIANTS)
+_MARGINS = {"dataset": "noise", "width": 0.05, "steps": 2, "batch_size": 4}
+_OPEN_SET = {**_MARGINS, "features": 4, "image_size": 16, "pairs": 8, "folds": 2}
 _CNN_9 = ("none", "mhe-s2", "half-mhe-s2")
 
 _ENTRIES = (
@@ -216,6 +218,47 @@ _ENTRIES = (
         MNIST,
         megamacs=116.1,
         smoke={**_MHE, "train_images": 40, "zeros": 1},
+    ),
+    *(
+        Entry(
+            f"thesis-table{table}-{images.title.replace('-', '').lower()}",
+            margins.lsoftmax,
+            f"thesis, Table {table}",
+            images,
+            megamacs=work,
+            smoke={**_MARGINS, **_FEW},
+            fixed={"images": images.title.replace("-", "").lower()},
+            variants={"augmented": (False, True)} if table == "2.3" else {},
+        )
+        for table, images, work in (("2.2", MNIST, 114.5), ("2.3", CIFAR10, 266.5), ("2.4", CIFAR100, 940.1))
+    ),
+    Entry(
+        "mnist-features",
+        margins.mnist_features,
+        "thesis, Figures 2.2, 2.10 and A.5",
+        MNIST,
+        megamacs=5.2,
+        smoke={**_MARGINS, "train_images": 40, "test_images": 20},
+        variants={"features": (2, 3)},
+        threads=1,
+    ),
+    Entry(
+        "omniglot-open-set",
+        margins.omniglot,
+        "our own, after thesis Tables 2.8 and 5.8 and MMA paper, Table 7",
+        OMNIGLOT,
+        megamacs=3.9,
+        smoke=_OPEN_SET,
+        threads=1,
+    ),
+    Entry(
+        "orl-open-set",
+        margins.orl,
+        "our own, after thesis Tables 2.8 and 5.8 and MMA paper, Table 7",
+        ORL,
+        megamacs=14.7,
+        smoke=_OPEN_SET,
+        threads=1,
     ),
 )
 

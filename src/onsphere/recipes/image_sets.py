@@ -19,8 +19,8 @@ class ImageSet:
 
     Args:
         title: as the papers write it.
-        hub: its name on the Hugging Face hub; None where it ships with a dependency.
-        classes: number of them.
+        hub: its name on the Hugging Face hub; None where it ships with a dependency, or must be a folder.
+        classes: number of them, in an open set of those to train on.
         size: height and width of the images, in pixels.
         channels: of the images.
         train: number of training images.
@@ -59,6 +59,10 @@ CIFAR10 = ImageSet("CIFAR-10", "uoft-cs/cifar10", classes=10, size=32, channels=
 CIFAR100 = ImageSet("CIFAR-100", "uoft-cs/cifar100", classes=100, size=32, channels=3, train=50_000)
 TINY_IMAGENET = ImageSet("TinyImageNet", "zh-plus/tiny-imagenet", classes=200, size=64, channels=3, train=100_000)
 IMAGENET = ImageSet("ImageNet", "ILSVRC/imagenet-1k", 1000, 256, 3, train=1_281_167, resized=True)
+# Open sets; the numbers are those of the images trained on, when one of each identity is held out (CASIA: all).
+OMNIGLOT = ImageSet("Omniglot", None, classes=964, size=32, channels=1, train=18_316, resized=True)
+ORL = ImageSet("ORL faces", None, classes=30, size=64, channels=1, train=270, resized=True)
+CASIA = ImageSet("CASIA-WebFace", None, classes=10_575, size=112, channels=3, train=494_414, resized=True)
 
 
 # One is kept: the rows of a comparison share it, and the next comparison has another.

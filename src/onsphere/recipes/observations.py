@@ -1,4 +1,4 @@
-"""What the recipes look at: minimum angles, cosines of filters, accuracy by class, features in the plane."""
+"""What the recipes look at: minimum angles, cosines of filters, accuracy by class, features."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from onsphere import diagnostics
 from onsphere.data import Data, Files, Images
+from onsphere.models import Recogniser
 
 BATCH = 512
 
@@ -24,6 +25,15 @@ def minimum_angles(model: nn.Module) -> dict[str, dict[str, float]]:
     """
     angles = diagnostics.minimum_angles(model)
     return {"minimum_angle_deg": {layer: round(math.degrees(angle), 4) for layer, angle in angles.items()}}
+
+
+def classifier_angle(model: nn.Module) -> dict[str, dict[str, float]]:
+    """The smallest angle between the weights of two classes, in degrees, as ``minimum_angles`` has it.
+
+    Args:
+        model: its last layer is the classifier.
+    """
+    return {"minimum_angle_deg": {"classifier": list(minimum_angles(model)["minimum_angle_deg"].values())[-1]}}
 
 
 def first_layer_cosines(model: nn.Module, above: float = 0.2, bins: int = 100) -> dict[str, dict[str, object]]:
@@ -69,50 +79,120 @@ def class_accuracies(model: nn.Module, data: Callable[[], Data]) -> dict[str, li
     """
     source = data()
     right = torch.zeros(source.num_classes)
-    for images, labels in _batches(model, source, source.test):
+    for images, labels in batches(model, source, source.test):
         hits = model(images).argmax(1).cpu() == labels
         right += torch.bincount(labels[hits], minlength=source.num_classes)
     sizes = torch.bincount(source.test.labels.cpu(), minlength=source.num_classes)
     return {"class_top1": [round(share, 4) for share in (100 * right / sizes.clamp_min(1)).tolist()]}
 
 
-def plane_features(
-    model: nn.Sequential, data: Callable[[], Data], full: Callable[[], Data], per_class: int = 200
+def drawn_features(
+    model: nn.Module, data: Callable[[], Data], full: Callable[[], Data], per_class: int = 200
 ) -> dict[str, object]:
-    """Features in the plane, the classifier's neurons and the accuracy by class, as in Figure 5.4 of the thesis.
+    """Features in the plane or in space, the classifier's neurons and the accuracy by class (Figures 2.2, 2.10, 5.4).
 
     Args:
-        model: its last layer classifies features of two numbers, the output of all layers before.
+        model: a Recogniser, or a sequence whose last layer classifies what all layers before give; its features are two
+            or three numbers.
         data: the data set that it was trained on, which says how images are normalised.
         full: the whole data set; the features are those of its images.
         per_class: images of each class whose features are kept, the first ones.
 
     Returns:
-        ``features``: for ``train`` and ``test`` a list over the classes of {"x": [...], "y": [...]}, and ``neurons``,
-        the unit vectors of the classifier's weights; ``class_top1``, see class_accuracies.
+        ``features``: for ``train`` and ``test`` a list over the classes of {"x": [...], "y": [...]}, in space "z" too,
+        and ``neurons``, the unit vectors of the classifier's weights; ``class_top1``, see class_accuracies.
 
     Raises:
-        ValueError: if the features are not two numbers.
+        ValueError: if the features are neither two numbers nor three.
     """
-    body, classifier = model[:-1], model[-1]
-    assert isinstance(classifier, nn.Linear)
-    if classifier.in_features != 2:
-        raise ValueError(f"the classifier takes {classifier.in_features} features: expected 2, to be drawn")
-    directions = nn.functional.normalize(classifier.weight.detach().double().cpu())
+    body, classifier = _body_and_classifier(model)
+    weight = classifier.weight
+    assert isinstance(weight, Tensor)
+    if weight.shape[1] not in (2, 3):
+        raise ValueError(f"the classifier takes {weight.shape[1]} features: expected 2 or 3, to be drawn")
+    directions = nn.functional.normalize(weight.detach().double().cpu())
     source, whole = data(), full()
     found: dict[str, object] = {"neurons": [[round(number, 5) for number in row] for row in directions.tolist()]}
     for name, images in (("train", whole.train), ("test", whole.test)):
         kept = [(images.labels == label).nonzero().flatten()[:per_class] for label in range(whole.num_classes)]
-        points = torch.cat([body(batch).cpu() for batch, _ in _batches(model, source, images.select(torch.cat(kept)))])
+        points = features_of(body, source, images.select(torch.cat(kept)))[0]
         by_class = torch.split(points, [len(indices) for indices in kept])
         found[name] = [
-            {axis: [round(value, 3) for value in group[:, i].tolist()] for i, axis in enumerate("xy")}
+            {axis: [round(value, 3) for value in values] for axis, values in zip("xyz", group.T.tolist(), strict=False)}
             for group in by_class
         ]
     return {"features": found, **class_accuracies(model, data)}
 
 
-def _batches(model: nn.Module, data: Data, images: Images | Files) -> Iterator[tuple[Tensor, Tensor]]:
+def feature_record(
+    features: Tensor, labels: Tensor, confused: int = 20, pairs: int = 100_000, bins: int = 90
+) -> dict[str, object]:
+    """The angles between features within and between classes, and the mean cosines between classes (Figures 2.5, 2.10).
+
+    Args:
+        features: (N, D).
+        labels: (N,).
+        confused: classes of the confusion, the first ones.
+        pairs: of each kind that angles are sampled from; all of them where there are fewer.
+        bins: between 0 and pi.
+
+    Returns:
+        ``angles``: ``edges`` in radians, ``intra`` and ``inter``, counts; ``confusion``: (classes, classes).
+
+    >>> x, y = torch.eye(4)[[0, 0, 1, 1]], torch.tensor([0, 0, 1, 1])
+    >>> feature_record(x, y, bins=2)["angles"]["inter"], feature_record(x, y)["confusion"]
+    ([0, 4], [[1.0, 0.0], [0.0, 1.0]])
+    """
+    sample = pairs if len(labels) * (len(labels) - 1) // 2 > pairs else None
+    angles = diagnostics.angle_histograms(features, labels, bins, sample=sample)
+    some = labels < confused
+    cosines = diagnostics.cosine_confusion(features[some], labels[some], int(labels[some].max()) + 1)
+    return {
+        "angles": {
+            "edges": [round(edge, 6) for edge in angles.edges.tolist()],
+            "intra": angles.intra.tolist(),
+            "inter": angles.inter.tolist(),
+        },
+        "confusion": [[round(value, 4) for value in row] for row in cosines.tolist()],
+    }
+
+
+def norms_of_classes(model: nn.Module, labels: Tensor) -> dict[str, object]:
+    """The norms of the classifier's weights and the sizes of the classes (Figure A.2): ``weight_norms``."""
+    weight = _body_and_classifier(model)[1].weight
+    assert isinstance(weight, Tensor)
+    found = diagnostics.weight_norms(weight.detach(), labels)
+    return {
+        "weight_norms": {"norms": [round(norm, 5) for norm in found.norms.tolist()], "counts": found.counts.tolist()}
+    }
+
+
+def _body_and_classifier(model: nn.Module) -> tuple[nn.Module, nn.Module]:
+    if isinstance(model, Recogniser):
+        return model.body, getattr(model.classifier, "head", model.classifier)
+    assert isinstance(model, nn.Sequential)
+    return model[:-1], model[-1]
+
+
+def features_of(
+    body: nn.Module, data: Data, images: Images | Files, *, mirrored: bool = False
+) -> tuple[Tensor, Tensor]:
+    """What a network's body makes of images, (N, D) on the CPU, and their labels.
+
+    Args:
+        body: from normalised images to features, on one device.
+        data: says how images are normalised.
+        images: to look at.
+        mirrored: left to right.
+    """
+    found = [
+        (body(batch.flip(3) if mirrored else batch).float().cpu(), labels)
+        for batch, labels in batches(body, data, images)
+    ]
+    return torch.cat([features for features, _ in found]), torch.cat([labels for _, labels in found])
+
+
+def batches(model: nn.Module, data: Data, images: Images | Files) -> Iterator[tuple[Tensor, Tensor]]:
     """Images normalised as for training, on the model's device, and their labels."""
     weight = next(model.parameters())
     mean, std = (torch.tensor(values, device=weight.device).view(1, -1, 1, 1) for values in (data.mean, data.std))

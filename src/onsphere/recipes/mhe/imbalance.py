@@ -11,7 +11,7 @@ from onsphere.recipes.mhe.cifar import CIFAR, Classes
 from onsphere.recipes.mhe.methods import METHODS, terms, weights
 from onsphere.recipes.mhe.paper import CLASS_0, IMBALANCED
 from onsphere.recipes.mhe.training import by_steps, cifar_milestones, top1
-from onsphere.recipes.observations import class_accuracies, minimum_angles, plane_features
+from onsphere.recipes.observations import class_accuracies, drawn_features, minimum_angles
 from onsphere.recipes.regularization import regularization
 from onsphere.recipes.settings import check_positive, scaled
 from onsphere.train import Recipe
@@ -161,7 +161,7 @@ def imbalanced_mnist(
         data=load,
         regularizer=regularization(*terms(row, given)),
         observe=minimum_angles,
-        final=partial(plane_features, data=load, full=partial(MNIST.load, dataset, train_images, test_images)),
+        final=partial(drawn_features, data=load, full=partial(MNIST.load, dataset, train_images, test_images)),
         paper={"top1": 98.0 if row == "mhe-s2" else 88.5} if as_published else {},
         clip=clip,
         settings=settings,
