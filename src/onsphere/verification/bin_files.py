@@ -31,6 +31,7 @@ _NEEDED = """
     APPEND APPENDS TUPLE EMPTY_TUPLE TUPLE1 TUPLE2 TUPLE3 GET BINGET LONG_BINGET PUT BINPUT LONG_BINPUT MEMOIZE GLOBAL
     STACK_GLOBAL REDUCE BUILD"""
 OPCODES = frozenset(_NEEDED.split())
+CODES = {opcode.code: opcode for opcode in pickletools.opcodes}
 MEMOS = frozenset({"PUT", "BINPUT", "LONG_BINPUT", "GET", "BINGET", "LONG_BINGET"})
 
 
@@ -157,14 +158,27 @@ def _screen(content: mmap.mmap) -> None:
     Raises:
         _RefusedError: one is not needed for data, or numbers a memo so high that it could only be meant to fill memory.
     """
-    for count, (opcode, given, position) in enumerate(pickletools.genops(cast(IO[bytes], content))):
-        argument: Any = given
-        if opcode.name not in OPCODES:
-            raise _RefusedError(f"has the instruction {opcode.name} at byte {position}")
-        if opcode.name in MEMOS and not 0 <= int(argument) <= count:
+    count = 0
+    name = ""
+    while name != "STOP":
+        position = content.tell()
+        code = content.read(1).decode("latin1")
+        if code not in CODES:
+            raise ValueError(f"no instruction of a pickle at byte {position}")
+        opcode = CODES[code]
+        name = opcode.name
+        if name not in OPCODES:
+            raise _RefusedError(f"has the instruction {name} at byte {position}")
+        argument: Any = None
+        if name == "STRING":  # of Python 2; what reads it below would allow ASCII only
+            content.readline()
+        elif opcode.arg is not None:
+            argument = opcode.arg.reader(cast(IO[bytes], content))
+        if name in MEMOS and not 0 <= int(argument) <= count:
             raise _RefusedError(f"numbers an object {argument} at byte {position}, after {count} instructions")
-        if opcode.name == "GLOBAL":  # the same as find_class, but before anything was done
+        if name == "GLOBAL":  # the same as find_class, but before anything was done
             _stand_in(*argument.split(" ", 1))
+        count += 1
 
 
 class _RefusedError(Exception):

@@ -161,9 +161,7 @@ def _pair(where: str, line: str) -> tuple[tuple[str, int], tuple[str, int]]:
     elif len(words) != 4:
         raise PairsFileError(f"{where}: expected 'NAME i j' or 'NAME i OTHER j', got {_shown(line)}")
     elif words[0] == words[2]:
-        raise PairsFileError(
-            f"{where}: a pair of different people names {words[0]!r} twice; one of the same is 'NAME i j'"
-        )
+        raise PairsFileError(f"{where}: {words[0]!r} stands twice; a pair of the same person is 'NAME i j'")
     for name in (words[0], words[2]):
         # They become parts of paths.
         if not name or name in (".", "..") or "/" in name or "\\" in name or "\0" in name:
