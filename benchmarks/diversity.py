@@ -11,29 +11,17 @@ Writes results/benchmarks/diversity.json.
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from datetime import UTC, datetime
-from multiprocessing import get_context
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 import onsphere as osp
+from measuring import Row, Step, arguments, compare, run
 from onsphere.models import vgg19_bn
 from onsphere.train.cost import peak_bytes
-from onsphere.train.result import git_commit, machine
-
-Step = Callable[[], object]
-Row = dict[str, object]
-ROOT = Path(__file__).resolve().parent.parent
-
 
 # --- the peers ------------------------------------------------------------------------------------------------------
 
@@ -64,19 +52,6 @@ def gram_orthogonal(weight: Tensor) -> Tensor:
 # --- measuring ------------------------------------------------------------------------------------------------------
 
 
-def medians(steps: list[Step], rounds: int) -> list[float]:
-    """Milliseconds of CPU time of each step, taken in turn."""
-    for step in steps:
-        step()
-    taken: list[list[float]] = [[] for _ in steps]
-    for _ in range(rounds):
-        for place, step in enumerate(steps):
-            start = time.process_time()
-            step()
-            taken[place].append(1e3 * (time.process_time() - start))
-    return [statistics.median(each) for each in taken]
-
-
 def forward_backward(measure: Callable[[Tensor], Tensor], *weights: Tensor) -> Step:
     """Sum over the weights as a regularizer does it, one backward pass for all."""
 
@@ -91,41 +66,6 @@ def parameter(n: int, d: int) -> Tensor:
     weight = torch.randn(n, d, generator=torch.Generator().manual_seed(0)).requires_grad_()
     weight.grad = torch.zeros_like(weight)
     return weight
-
-
-def compare(
-    what: str,
-    ours: Step,
-    theirs: Step,
-    peer: str,
-    rounds: int,
-    target: float | None = None,
-    memory: bool = True,
-    memory_target: float | None = None,
-) -> Row:
-    ours_ms, theirs_ms = medians([ours, theirs], rounds)
-    row: Row = {
-        "what": what,
-        "peer": peer,
-        "ours_ms": round(ours_ms, 3),
-        "theirs_ms": round(theirs_ms, 3),
-        "ratio": round(ours_ms / theirs_ms, 4),
-        "target": target,
-        "ours_bytes": None,
-        "theirs_bytes": None,
-        "memory_ratio": None,
-        "memory_target": memory_target,
-    }
-    if memory:
-        cpu = torch.device("cpu")
-        row["ours_bytes"], row["theirs_bytes"] = peak_bytes(cpu, ours), peak_bytes(cpu, theirs)
-        row["memory_ratio"] = round(row["ours_bytes"] / row["theirs_bytes"], 4)  # type: ignore[operator]
-    print(
-        f"{what:58s} {ours_ms:10.2f} ms {theirs_ms:10.2f} ms  {row['ratio']!s:>7} (target {target})"
-        f"  memory {row['memory_ratio']} (target {memory_target})",
-        flush=True,
-    )
-    return row
 
 
 def training_step(model: nn.Module) -> Step:
@@ -231,37 +171,12 @@ GROUPS: tuple[tuple[Callable[..., list[Row]], tuple[object, ...]], ...] = (
 )
 
 
-def prepare() -> None:
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7, help="timings of each step (default 7)")
+    parser = arguments(__doc__, "diversity")
     parser.add_argument("--skip-largest", action="store_true", help="leave out n = 85742, which takes minutes")
-    parser.add_argument("--out", type=Path, default=ROOT / "results" / "benchmarks" / "diversity.json")
-    arguments = parser.parse_args()
-    prepare()
-    rows: list[Row] = []
-    # A new process for every group: what a malloc has seen before decides how dear large arrays are.
-    with ProcessPoolExecutor(1, get_context("spawn"), prepare, max_tasks_per_child=1) as fresh:
-        for group, options in GROUPS:
-            if group is not largest or not arguments.skip_largest:
-                rows += fresh.submit(group, arguments.rounds, *options).result()
-    result = {
-        "machine": machine(torch.device("cpu"), 1),
-        "date": datetime.now(UTC).date().isoformat(),
-        "commit": git_commit(),
-        "torch": torch.__version__,
-        "threads": 1,
-        "rows": rows,
-    }
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = arguments.out.with_suffix(".tmp")
-    temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(arguments.out)
-    print(f"written to {arguments.out}")
+    given = parser.parse_args()
+    groups = [(group, options) for group, options in GROUPS if group is not largest or not given.skip_largest]
+    run(groups, given.rounds, given.out)
 
 
 if __name__ == "__main__":

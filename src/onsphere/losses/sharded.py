@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 import torch.distributed
 from torch import Tensor, nn
@@ -293,7 +294,15 @@ class _Rows(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (index,) = ctx.saved_tensors
-        return grad.new_zeros(ctx.shape).index_copy_(0, index, grad), None
+        return _zeros(ctx.shape, grad).index_copy_(0, index, grad), None
+
+
+def _zeros(shape: torch.Size, like: Tensor) -> Tensor:
+    if like.device.type == "cpu" and like.dtype in (torch.float32, torch.float64):
+        # numpy asks the system for pages that are zero when first touched; torch writes zeros to all of them, which
+        # for a hundred thousand classes takes longer than the rest of a sampled step.
+        return torch.from_numpy(np.zeros(shape, np.float32 if like.dtype == torch.float32 else np.float64))
+    return like.new_zeros(shape)
 
 
 def _rows(parameter: Tensor, index: Tensor) -> Tensor:
