@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,15 +16,21 @@ SOFT = "#6c7680"  # of titles and frames: readable on white and on near-black
 
 
 @contextmanager
-def style() -> Iterator[None]:
-    """Small type, no box around the axes, and no screen."""
+def style(*, transparent: bool = False) -> Iterator[None]:
+    """Small type, no box around the axes, and no screen.
+
+    Args:
+        transparent: draw axes and their words in a tone that can be read on a light and on a dark page.
+    """
     import matplotlib
 
     matplotlib.use("agg")
     # A fixed salt and, in drawn(), no date: drawing again from the same numbers changes no byte.
-    with matplotlib.rc_context(
-        {"svg.hashsalt": "onsphere", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
-    ):
+    given: Any = {"svg.hashsalt": "onsphere", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+    if transparent:
+        soft = ("axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color", "legend.labelcolor")
+        given |= dict.fromkeys(soft, SOFT)
+    with matplotlib.rc_context(given):
         yield
 
 

@@ -110,8 +110,8 @@ def sphere(axes: Axes, classes: Sequence[Mapping[str, Sequence[float]]], directi
         alpha = 1.0 if depth >= 0 else 0.35
         axes.plot([0, x], [0, y], color=ARROW, linewidth=0.9, alpha=0.7 * alpha, zorder=6 if depth >= 0 else 2)
         axes.text(
-            1.0 * x,
-            1.0 * y,
+            0.72 * x,  # not at its end, where the features of the class are
+            0.72 * y,
             str(label),
             ha="center",
             va="center",
@@ -170,6 +170,8 @@ def cosines(axes: Axes, matrix: Floats, names: Sequence[str] = ()) -> AxesImage:
         matrix: (C, C) cosines.
         names: of the classes; their numbers where it is empty.
     """
+    from matplotlib.ticker import MaxNLocator
+
     count = len(matrix)
     image = axes.imshow(matrix, vmin=-1, vmax=1, cmap="RdBu_r", interpolation="nearest")
     if count <= NUMBERED:
@@ -178,6 +180,8 @@ def cosines(axes: Axes, matrix: Floats, names: Sequence[str] = ()) -> AxesImage:
                 if math.isfinite(matrix[i, j]):
                     axes.text(j, i, f"{matrix[i, j]:.2f}", ha="center", va="center", fontsize=6,
                               color="white" if abs(matrix[i, j]) > 0.65 else "black")  # fmt: skip
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator("auto", integer=True))
     if names or count <= NUMBERED:
         ticks = list(names) or [str(i) for i in range(count)]
         axes.set_xticks(range(count), ticks, rotation=45 if names else 0, ha="right" if names else "center", fontsize=7)

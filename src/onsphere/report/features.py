@@ -83,7 +83,7 @@ def features_picture(
     ]
     if lacking:
         raise ValueError(f"{result['name']}: row {lacking[0]} lacks features for part {part!r}")
-    with style():
+    with style(transparent=transparent):
         return drawn(_both(rows) if part == "both" else _compact(rows, part), kind, transparent=transparent)
 
 
@@ -192,7 +192,7 @@ def angles_picture(result: Mapping[str, Any], kind: str, *, transparent: bool = 
     if not rows:
         raise ValueError(f"{result['name']} holds no angles between features: there is nothing to draw")
     down, across = _grid(len(rows))
-    with style():
+    with style(transparent=transparent):
         figure, grid = pyplot.subplots(
             down, across, figsize=(2.9 * across, 1.9 * down), layout="constrained", squeeze=False
         )
@@ -235,7 +235,7 @@ def confusion_picture(result: Mapping[str, Any], kind: str, *, transparent: bool
     if not rows:
         raise ValueError(f"{result['name']} holds no cosines between classes: there is nothing to draw")
     down, across = _grid(len(rows))
-    with style():
+    with style(transparent=transparent):
         figure, grid = pyplot.subplots(
             down, across, figsize=(3.4 * across + 0.6, 3.4 * down + 0.2), layout="constrained", squeeze=False
         )
@@ -257,7 +257,7 @@ def inside_outside(matrix: np.ndarray[Any, Any]) -> str:
         for name, values in (("within", matrix[inside]), ("between", matrix[~inside]))
         if np.isfinite(values).any()
     ]
-    return f"\n{', '.join(words)}"
+    return f"\n{', '.join(words)}" if words else ""
 
 
 def write_weight_norms(result: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
@@ -281,7 +281,7 @@ def weight_norms_picture(result: Mapping[str, Any], kind: str, *, transparent: b
     if not rows:
         raise ValueError(f"{result['name']} holds no norms of class weights: there is nothing to draw")
     down, across = _grid(len(rows))
-    with style():
+    with style(transparent=transparent):
         figure, grid = pyplot.subplots(
             down, across, figsize=(3.6 * across, 3.0 * down), layout="constrained", squeeze=False
         )
