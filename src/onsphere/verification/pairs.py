@@ -148,7 +148,7 @@ def random_pairs(
     for i, part in enumerate(np.array_split(rng.permutation(number), folds)):
         fold_of[part] = i
     chosen = [
-        _draw(np.flatnonzero(fold_of[compact] == i), compact, each, rng, f"fold {i}, disjoint=True,")
+        _draw(np.flatnonzero(fold_of[compact] == i), compact, each, rng, f"fold {i}, whose identities are its own,")
         for i in range(folds)
     ]
     return _assembled(chosen)

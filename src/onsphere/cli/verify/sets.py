@@ -41,7 +41,10 @@ class Choice:
     shared: bool = False
 
     def drawn(self, labels: Any) -> Pairs:
-        return random_pairs(labels, self.count, self.folds or FOLDS, self.seed, disjoint=not self.shared)
+        try:
+            return random_pairs(labels, self.count, self.folds or FOLDS, self.seed, disjoint=not self.shared)
+        except ValueError as error:  # in the words of the command line
+            raise ValueError(str(error).replace("disjoint=False", "--shared")) from error
 
     def cut(self, pairs: Pairs) -> Pairs:
         """The pairs in as many folds as asked for."""
@@ -169,7 +172,7 @@ def _named(named: NamedPairs, features: NDArray[Any], names: Sequence[str] | Non
 def _features(path: Path, choice: Choice) -> Set:
     """An archive with "features", perhaps "flipped", and what says which rows are compared."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             found = {name: archive[name] for name in archive.files}
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"it is no archive of arrays that can be read without running code: {error}") from error
