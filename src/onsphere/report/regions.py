@@ -128,7 +128,7 @@ def _point(angle: float, radius: float) -> tuple[float, float]:
 
 
 def _fill(axes: Axes, start: float, end: float, radius: float, colour: str, alpha: float) -> None:
-    turn = np.linspace(start, end, max(2, int(abs(end - start) * 200)))
+    turn = np.linspace(start, end, max(2, int(abs(end - start) * 40)))
     outline = [(0.0, 0.0), *(_point(angle, radius) for angle in turn)]
     axes.fill(*zip(*outline, strict=True), color=colour, alpha=alpha, linewidth=0, zorder=1)
 
@@ -145,7 +145,7 @@ def _ray(axes: Axes, angle: float, radius: float, colour: str, dash: str = "-") 
 
 
 def _arc(axes: Axes, start: float, end: float, radius: float, colour: str, width: float) -> None:
-    turn = np.linspace(start, end, 200)
+    turn = np.linspace(start, end, 120)
     axes.plot(*zip(*(_point(angle, radius) for angle in turn), strict=True), color=colour, linewidth=width,
               solid_capstyle="butt", zorder=4)  # fmt: skip
 
