@@ -9,7 +9,7 @@ from onsphere.data.idx import mnist
 from onsphere.data.images import Data, Images
 from onsphere.data.imbalance import imbalanced, linear_imbalance, one_class_imbalance
 from onsphere.data.loading import load
-from onsphere.data.open_set import OpenSet, open_set, open_set_noise
+from onsphere.data.open_set import OpenSet, identities, open_set, open_set_noise
 from onsphere.data.parquet_files import parquet
 from onsphere.data.policies import auto_augment, cutout, trivial_augment
 
@@ -26,6 +26,7 @@ __all__ = [
     "digits",
     "flip",
     "from_hub",
+    "identities",
     "image_folder",
     "imbalanced",
     "linear_imbalance",

@@ -16,7 +16,7 @@ from onsphere.data.images import Data, Images
 from onsphere.data.memory import FILES_SIZE, TEST, fits, measured
 from onsphere.data.parquet_files import mapped, read_split
 
-__all__ = ["OpenSet", "open_set", "open_set_noise"]
+__all__ = ["OpenSet", "identities", "open_set", "open_set_noise"]
 
 
 @dataclass(frozen=True)
@@ -240,6 +240,28 @@ def _held_out(images: Images | Files, count: int) -> tuple[Images | Files, Image
             f"held_out={count}: no class has more than {int(sizes.max())} images: expected fewer, so that some are left"
         )
     return images.select(by_label[~held].sort().values), images.select(by_label[held].sort().values)
+
+
+def identities(folder: str | Path, image_size: Size, fit: Fit = "crop") -> Files:
+    """Images in a folder of folders, one an identity: to compare with each other, decoded as they are taken.
+
+    Args:
+        folder: holds IDENTITY/... with image files, such as FaceScrub, or a part of MegaFace's distractors.
+        image_size: to which every image is brought, height and width or one number for both.
+        fit: how to resize, see ``Files``.
+
+    Raises:
+        FileNotFoundError: if the folder is missing or holds no images in folders.
+
+    >>> identities("no/such/folder", 112)
+    Traceback (most recent call last):
+        ...
+    FileNotFoundError: no folder 'no/such/folder': expected one with folders of identities
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no folder {str(folder)!r}: expected one with folders of identities")
+    return Files(*by_class(folder, subfolders(folder)), image_size, fit)
 
 
 def open_set_noise(

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from onsphere.recipes import margins, mhe, mma
 from onsphere.recipes.entry import Entry, compare
-from onsphere.recipes.image_sets import CIFAR10, CIFAR100, DIGITS, IMAGENET, MNIST, OMNIGLOT, ORL, TINY_IMAGENET
+from onsphere.recipes.image_sets import CASIA, CIFAR10, CIFAR100, DIGITS, IMAGENET, MNIST, OMNIGLOT, ORL, TINY_IMAGENET
 
 __all__ = ["COMPARISONS", "RECIPES", "Entry", "compare"]
 
@@ -14,6 +14,11 @@ _MHE = {**_FEW, "widths": (4, 4, 4), "steps": 2, "batch_size": 4}
 _EVERY_MHE = ("none", *mhe.VARIANTS)
 _MARGINS = {"dataset": "noise", "width": 0.05, "steps": 2, "batch_size": 4}
 _OPEN_SET = {**_MARGINS, "features": 4, "image_size": 16, "pairs": 8, "folds": 2}
+_FACES = {**_MARGINS, "features": 4, "image_size": (16, 12)}
+_M = tuple(f"sphereface-m{m}" for m in (1, 2, 3, 4))
+_M_PLUS = tuple(row for m in _M for row in (m, f"{m}-mhe"))
+_LOSSES = ("softmax", "softmax-contrastive", "triplet", "l-softmax-m4", "softmax-centre")
+_SPHEREFACE = {4: 169.7, 10: 764.2, 20: 1755.2, 36: 3340.6, 64: 6115.1}
 _CNN_9 = ("none", "mhe-s2", "half-mhe-s2")
 
 _ENTRIES = (
@@ -233,6 +238,74 @@ _ENTRIES = (
         for table, images, work in (("2.2", MNIST, 114.5), ("2.3", CIFAR10, 266.5), ("2.4", CIFAR100, 940.1))
     ),
     Entry(
+        "thesis-table2.5-lfw",
+        margins.lsoftmax_faces,
+        "thesis, Table 2.5",
+        CASIA,
+        megamacs=2195.6,
+        smoke=_FACES,
+    ),
+    *(
+        Entry(
+            f"thesis-{words.replace(' ', '').replace('Table', 'table')}-faces",
+            margins.sphereface,
+            f"thesis, {words}",
+            CASIA,
+            megamacs=_SPHEREFACE[depth],
+            smoke=_FACES,
+            fixed={"table": words.split()[1]},
+            some_rows=rows,
+        )
+        for words, depth, rows in (
+            ("Table 2.8", 64, ("softmax", *_M)),
+            ("Table 2.9", 64, (*_LOSSES, "sphereface-m4")),
+            ("Table 2.10", 64, (*_LOSSES, "sphereface-m4")),
+            ("Table 5.8", 20, _M_PLUS),
+            ("Table 5.9", 64, _M_PLUS),
+            ("Table 5.10", 64, (*_LOSSES, "cosface", "sphereface-m4", "sphereface-m4-mhe")),
+            ("section D.6", 20, ("cosface", "cosface-mhe")),
+            ("Table D.7", 20, _M_PLUS),
+        )
+    ),
+    Entry(
+        "thesis-tableA.1-faces",
+        margins.ablation,
+        "thesis, Table A.1",
+        CASIA,
+        megamacs=_SPHEREFACE[4],
+        smoke=_FACES,
+    ),
+    Entry(
+        "thesis-tableA.2-faces",
+        margins.sphereface,
+        "thesis, Table A.2",
+        CASIA,
+        megamacs=_SPHEREFACE,
+        smoke=_FACES,
+        fixed={"table": "A.2"},
+        some_rows=("softmax", "sphereface-m4"),
+        variants={"depth": (4, 10, 20, 36, 64)},
+    ),
+    Entry(
+        "thesis-tableD.8-faces",
+        margins.sphereface,
+        "thesis, Table D.8",
+        CASIA,
+        megamacs=_SPHEREFACE[20],
+        smoke=_FACES,
+        fixed={"table": "D.8"},
+        some_rows=("sphereface-m4", "sphereface-m4-mhe"),
+        variants={"trained_on": ("casia", "imdb-face", "ms-celeb")},
+    ),
+    Entry(
+        "table7-faces",
+        margins.arcface,
+        "MMA paper, Table 7",
+        CASIA,
+        megamacs=6314.7,
+        smoke=_FACES,
+    ),
+    Entry(
         "mnist-features",
         margins.mnist_features,
         "thesis, Figures 2.2, 2.10 and A.5",
@@ -247,7 +320,7 @@ _ENTRIES = (
         margins.omniglot,
         "our own, after thesis Tables 2.8 and 5.8 and MMA paper, Table 7",
         OMNIGLOT,
-        megamacs=3.9,
+        megamacs=1.2,
         smoke=_OPEN_SET,
         threads=1,
     ),

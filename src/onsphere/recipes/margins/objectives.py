@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 from torch import nn
 
@@ -197,8 +197,3 @@ def objective(row: str, coefficient: float | None = None) -> Objective:
         raise ValueError(f"coefficient={coefficient} has no effect on row {row!r}, which regularizes nothing")
     label, head = HEADS[row]
     return Objective(label, head, None, 0.0)
-
-
-def numbers_of(row: str, table: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
-    """A row's numbers in a table; nothing where it has none."""
-    return table.get(row, {})

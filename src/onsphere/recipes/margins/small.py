@@ -25,7 +25,7 @@ def omniglot(
     row: OpenSetRow = "sphereface-m4",
     coefficient: float | None = None,
     depth: Depth = 4,
-    width: float = 0.5,
+    width: float = 0.25,
     features: int = 128,
     image_size: int = 32,
     shift: int = 2,
@@ -37,7 +37,7 @@ def omniglot(
     annealed_after: float = 2 / 3,
     pairs: int = 6000,
     folds: int = 10,
-    steps: int = 2000,
+    steps: int = 1500,
     batch_size: int = 128,
     learning_rate: float = 0.1,
     weight_decay: float = 5e-4,
@@ -49,7 +49,7 @@ def omniglot(
     The background set's characters are trained on, 19 drawings of each (the twentieth, drawn at random, is for the
     accuracy among them), and pairs of drawings of the evaluation set's characters, which come from other alphabets, are
     judged by the cosine of their features: 10 folds, whose characters are disjoint, as for faces. Training, network
-    and rows are like those of SphereFace in small: SphereFace-4 with half the filters and batch normalization on
+    and rows are like those of SphereFace in small: SphereFace-4 with a quarter of the filters and batch normalization on
     32 x 32 pixels, shifted at random by up to two pixels, never mirrored. What the papers do not give is chosen so that
     all rows train stably, and is the same for all.
 
@@ -187,7 +187,7 @@ def orl(
     tuning = Tuning(annealing, scale, cosface, arcface, pair_weight)
     network = partial(models.sphereface, depth, features=features, in_channels=1, image_size=image_size, width=width)
     load = partial(_orl, dataset, image_size, people)
-    protocol = UnseenPairs(pairs, folds, disjoint=False, mirrored=True)
+    protocol = UnseenPairs(pairs, folds, disjoint=False, mirrored="concatenate")
     return Recipe(
         name="orl-open-set",
         row=chosen.label,
