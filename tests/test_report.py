@@ -21,8 +21,9 @@ from browser import drawn
 from onsphere import report
 from onsphere.report.__main__ import main
 from onsphere.report.colours import looks
+from onsphere.report.headline import headline
 from onsphere.report.readme import update
-from onsphere.report.results import check, headline, histogram, missing
+from onsphere.report.results import check, histogram, missing
 
 ROWS = ("none", "orthogonal", "MHE s=2", "MHE s=0", "MMA")
 LAYERS = ("conv1", "conv2", "classifier")
@@ -374,6 +375,23 @@ def test_the_sentences_are_about_the_metric_of_the_result() -> None:
     assert sum("standard deviation of 0.50 points" in note for note in said) == 1
     assert not any("top-1" in note or "Time and memory" in note for note in said)
     assert [(d.row, round(d.mean, 9)) for d in report.differences(verified(), "eer")][-1] == ("ArcFace", -2.0)
+
+
+def test_a_row_with_an_addition_is_set_against_the_row_without_it() -> None:
+    result = verified()
+    for row, name in zip(result["rows"], ("softmax", "ArcFace", "ArcFace + MMA"), strict=True):
+        row["row"] = name
+    assert [note.split(" (")[0] for note in report.notes(result)[:3]] == [
+        "ArcFace helped here: verification accuracy +1.00 points against softmax",
+        "ArcFace + MMA helped here: verification accuracy +2.00 points against softmax",
+        "ArcFace + MMA helped here: verification accuracy +1.00 points against ArcFace",
+    ]
+    assert [(d.row, round(d.mean, 9)) for d in report.differences(result, base="ArcFace")] == [
+        ("softmax", -1.0),
+        ("ArcFace + MMA", 1.0),
+    ]
+    with pytest.raises(ValueError, match="omniglot has no row 'CosFace': expected one of softmax, ArcFace"):
+        report.differences(result, base="CosFace")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from onsphere.report.results import machine_words
+from onsphere.report.headline import machine_words
 from onsphere.report.tables import DASH, Grid, number, pipes
 
 KINDS = ("codes", "code-methods")

@@ -22,15 +22,14 @@ from onsphere.report.features import (
     recorded,
     weight_norms_picture,
 )
+from onsphere.report.headline import data_words, machine_words
 from onsphere.report.metrics import compares_objectives, main_metric, metric_of, row_heading
 from onsphere.report.results import (
     ANGLES,
     Row,
     check,
-    data_words,
     differences,
     histogram,
-    machine_words,
     notes,
     observed,
     summarize,

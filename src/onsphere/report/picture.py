@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from onsphere.report.colours import looks
 from onsphere.report.drawing import drawn, kind_of, style, write_bytes
-from onsphere.report.results import data_words, dodge, histogram, layers, reach, summarize
+from onsphere.report.headline import data_words
+from onsphere.report.results import dodge, histogram, layers, reach, summarize
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

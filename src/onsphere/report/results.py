@@ -247,28 +247,46 @@ def reach(found: Sequence[Histogram]) -> float:
     return min(1.0, 1.05 * max([*ends, *(h.above for h in found)], default=1.0))
 
 
-def differences(result: Mapping[str, Any], metric: str | None = None) -> list[Difference]:
-    """Every row after the first against the first, over the seeds that both have.
+def differences(result: Mapping[str, Any], metric: str | None = None, base: str | None = None) -> list[Difference]:
+    """Every other row against the first one, or against another, over the seeds that both have.
 
     Args:
         result: as `load` returns it.
         metric: a key of the seeds' `final`; None means the one that the result is about.
+        base: the row that is subtracted; None means the first one.
+
+    Raises:
+        ValueError: there is no such row.
     """
-    rows = result["rows"]
-    metric = metric or main_metric(result).key
+    rows = {row["row"]: row for row in result["rows"]}
     if not rows:
         return []
-    base = {run["seed"]: run["final"].get(metric) for run in rows[0]["seeds"]}
+    if base is None:
+        base = next(iter(rows))
+    elif base not in rows:
+        raise ValueError(f"{result['name']} has no row {base!r}: expected one of {', '.join(rows)}")
+    metric = metric or main_metric(result).key
+    known = {run["seed"]: run["final"].get(metric) for run in rows[base]["seeds"]}
     found = []
-    for row in rows[1:]:
-        pairs = [(run["final"].get(metric), base.get(run["seed"])) for run in row["seeds"]]
+    for row in result["rows"]:
+        pairs = [(run["final"].get(metric), known.get(run["seed"])) for run in row["seeds"]]
         spread = Spread.of(a - b for a, b in pairs if a is not None and b is not None)
-        if spread.mean is None:
+        if row["row"] == base or spread.mean is None:
             continue
         error = None if spread.std is None else spread.std / math.sqrt(spread.count)
         half_width = None if error is None else error * float(stdtrit(spread.count - 1, 0.975))
         found.append(Difference(row["row"], spread.mean, error, half_width, spread.count))
     return found
+
+
+def additions(result: Mapping[str, Any]) -> dict[str, str]:
+    """The rows that are another row and something more, "ArcFace + MMA" -> "ArcFace", where that is not the first one.
+
+    >>> additions({"rows": [{"row": name} for name in ("softmax", "softmax + MMA", "ArcFace", "ArcFace + MMA")]})
+    {'ArcFace + MMA': 'ArcFace'}
+    """
+    names = [row["row"] for row in result["rows"]]
+    return {name: plain for name in names if (plain := name.rpartition(" + ")[0]) in names[1:]}
 
 
 def notes(result: Mapping[str, Any]) -> list[str]:
@@ -280,6 +298,10 @@ def notes(result: Mapping[str, Any]) -> list[str]:
     base = rows[0]
     for difference in differences(result):
         said.append(_verdict(difference, base.name, main_metric(result)))
+    for name, plain in additions(result).items():
+        for difference in differences(result, base=plain):
+            if difference.row == name:
+                said.append(_verdict(difference, plain, main_metric(result)))
     if any(row.seeds == 1 for row in rows):
         said.append("A row with a single seed has no spread: do not compare rows by it.")
     said += _over_folds(result)
@@ -334,48 +356,3 @@ def _verdict(difference: Difference, base: str, metric: Metric) -> str:
     if abs(difference.mean) <= difference.half_width:
         return f"{difference.row} made no clear difference here: {points}; the 95 % interval contains zero."
     return f"{difference.row} {'helped' if metric.better(difference.mean, 0.0) else 'hurt'} here: {points}."
-
-
-def headline(result: Mapping[str, Any]) -> str:
-    """What was run on what, in one line: data, seeds, steps, machine, versions, date."""
-    data = result.get("data") or {}
-    machine = result.get("machine") or {}
-    seeds = max((len(row["seeds"]) for row in result["rows"]), default=0)
-    parts = [
-        data_words(data),
-        f"{seeds} seed{'s' if seeds != 1 else ''}",
-        _steps_words(result),
-        machine_words(machine),
-        f"torch {result['torch']}" if result.get("torch") else "",
-        f"commit {result['commit']}" if result.get("commit") else "",
-        str(result.get("started") or "")[:10],
-    ]
-    return "; ".join(part for part in parts if part)
-
-
-def _steps_words(result: Mapping[str, Any]) -> str:
-    """How long the training was, without which an accuracy says little."""
-    steps = sorted({run["steps"] for row in result["rows"] for run in row["seeds"] if run.get("steps")})
-    return f"{' or '.join(map(str, steps))} steps" if steps else ""
-
-
-def data_words(data: Mapping[str, Any]) -> str:
-    """ "digits, 200 training and 797 test images, 10 classes"."""
-    if not data:
-        return ""
-    words = str(data.get("name", "data"))
-    if data.get("train") is not None and data.get("test") is not None:
-        words += f", {data['train']} training and {data['test']} test images"
-    if data.get("classes") is not None:
-        words += f", {data['classes']} classes"
-    return words
-
-
-def machine_words(machine: Mapping[str, Any]) -> str:
-    """The machine in a few words: device or processor, threads."""
-    device = machine.get("device")
-    name = machine.get("processor") if device in (None, "cpu") else device
-    threads = machine.get("threads")
-    return ", ".join(
-        str(part) for part in (name, f"{threads} thread{'s' if threads != 1 else ''}" if threads else None) if part
-    )

@@ -11,8 +11,9 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from onsphere.report.headline import headline
 from onsphere.report.metrics import Metric, compares_objectives, extra_metrics, main_metric, metric_of, row_heading
-from onsphere.report.results import Row, Spread, headline, layers, missing, notes, summarize
+from onsphere.report.results import Row, Spread, layers, missing, notes, summarize
 
 DASH = "–"  # stands for a number that is not there
 WIDE = 6  # more layers than this get a table of their own in Markdown and HTML
