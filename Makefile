@@ -4,6 +4,8 @@
 PYTHON ?= python3
 PIP_ARGS ?=
 BIN := .venv/bin
+# Tests share the cores, up to four of them; PARALLEL= runs them one after the other.
+PARALLEL ?= -n auto --maxprocesses 4 --dist worksteal
 
 .PHONY: setup demo test check bench codes docs clean
 
@@ -22,18 +24,19 @@ demo: setup
 	$(BIN)/onsphere compare
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest --doctest-modules src/onsphere tests
+	$(BIN)/python -m pytest $(PARALLEL) --doctest-modules src/onsphere tests
 	$(BIN)/python -m onsphere.report --check README.md
 
 bench: setup
 	$(BIN)/python benchmarks/diversity.py
+	$(BIN)/python benchmarks/heads.py
 	$(BIN)/python -m onsphere.report README.md
 
 codes: setup

@@ -8,3 +8,6 @@ settings.register_profile("ci", derandomize=True, deadline=None, suppress_health
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 torch.manual_seed(0)
+if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are shared out already
+    torch.set_num_threads(1)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
