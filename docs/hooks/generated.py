@@ -90,6 +90,7 @@ def recipes() -> str:
 def recipe_rows() -> str:
     """A section for every recipe: what it trains, and its rows with the paper's accuracy and ours."""
     from onsphere.recipes import RECIPES
+    from onsphere.report.metrics import metric_of
 
     parts = []
     for recipe in _recipes():
@@ -97,10 +98,12 @@ def recipe_rows() -> str:
         variants = [name for name in recipe["rows"][0] if name not in ("row", "paper", "here")]
         body = []
         for row in recipe["rows"]:
-            paper = row["paper"].get("top1")
-            numbers = ["" if paper is None else f"{paper:.2f}", _here(row["here"])]
+            paper = row["paper"].get(recipe["metric"])
+            numbers = ["" if paper is None else f"{paper:.2f}", _here(row["here"], recipe["metric"])]
             body.append([f"`{row['row']}`", *(str(row[name]) for name in variants), *numbers])
-        head = ["Row", *variants, "Paper, top-1 %", "Here, top-1 %"]
+        words = " ".join(metric_of(recipe["metric"]).title.split())
+        words = words[0].lower() + words[1:] if words[1].islower() else words
+        head = ["Row", *variants, f"Paper, {words}", f"Here, {words}"]
         others = [row["here"]["other"] for row in recipe["rows"] if row["here"] and row["here"]["other"]]
         notes = dict.fromkeys(f"\\* with other settings: {_settings(other)}." for other in others)
         title = f"### {recipe['name']} {{ #{_anchor(recipe['name'])} }}"
@@ -134,11 +137,11 @@ def _table(head: Sequence[str], body: Sequence[Sequence[str]], left: int) -> str
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, line, *body))
 
 
-def _here(ours: Mapping[str, Any] | None) -> str:
+def _here(ours: Mapping[str, Any] | None, metric: str) -> str:
     if ours is None:
         return ""
     spread = "" if ours["sd"] is None else f" ± {ours['sd']:.2f}"
-    return f"{ours['top1']:.2f}{spread}{'*' if ours['other'] else ''}"
+    return f"{ours[metric]:.2f}{spread}{'*' if ours['other'] else ''}"
 
 
 def _settings(values: Mapping[str, Any]) -> str:

@@ -31,23 +31,32 @@ examples:
   onsphere recipes --json"""
 WIDTHS = {"table": 96, "data": 110}  # columns of a terminal from which on these are shown; the names say both
 ARROW = " → "
-ESSENTIAL = {"model", "classes", "imbalance", "layers", "depth", "width", "widths"}  # settings that make an experiment
+ESSENTIAL = {
+    *("model", "classes", "imbalance", "layers", "depth", "width", "widths", "features", "images", "augmented"),
+    *("trained_on", "regularized_after"),
+}  # settings that make an experiment
 UNIMPORTANT = {"dataset", "table"}  # where the images were, whose numbers stood beside the result
 
 
 @dataclass(frozen=True)
 class Ours:
-    """Our own accuracy of a row, from a recorded result.
+    """Our own number of a row, from a recorded result.
 
     Args:
-        top1: over the seeds, in percent.
+        metric: its name, that of the recipe's metric.
+        value: over the seeds, in percent.
         other: the settings that are not those of the recipe, with their values.
         file: the result's name.
     """
 
-    top1: Spread
+    metric: str
+    value: Spread
     other: Mapping[str, Any]
     file: str
+
+    def as_json(self) -> dict[str, Any]:
+        spread = self.value
+        return {self.metric: spread.mean, "sd": spread.std, "seeds": spread.count, "other": dict(self.other)}
 
 
 def show(argv: Sequence[str]) -> int:
@@ -85,14 +94,15 @@ def _print_all(entries: Sequence[Entry], recorded: Sequence[Mapping[str, Any]]) 
         words = {"table": entry.source.replace("MMA paper", "MMA"), "data": entry.images.title}
         cells = [entry.name, *(words[title] for title in optional)]
         cells += [_range([gpu for gpu, _ in hours]), _range([cpu for _, cpu in hours])]
-        cells += [_arrow([recipe.paper.get("top1") for recipe in (first, default)])]
+        cells += [_arrow([recipe.paper.get(recipe.metric) for recipe in (first, default)])]
         found = [_ours(entry, recipe, recorded) for recipe in (first, default)]
         mark = "*" if any(one and one.other for one in found) else ""
-        table.add_row(*cells, _arrow([one.top1.mean if one else None for one in found], mark))
+        table.add_row(*cells, _arrow([one.value.mean if one else None for one in found], mark))
     console.print(table)
     console.print(
-        "paper, here: top-1 accuracy in percent, without regularization → of the row that `onsphere train RECIPE` "
-        f"trains. *: with other settings, see `onsphere recipes RECIPE`. {BASIS}",
+        "paper, here: the table's metric, which `onsphere recipes RECIPE` names, mostly top-1 accuracy in percent; of "
+        "the first row → of the row that `onsphere train RECIPE` trains. *: with other settings, see there. "
+        f"{BASIS}",
         style="dim",
         highlight=False,
     )
@@ -113,7 +123,9 @@ def _print_one(entry: Entry, recorded: Sequence[Mapping[str, Any]]) -> None:
         ours = _ours(entry, recipe, recorded)
         row, settings = str(recipe.settings["row"]), recipe.settings
         variants = [_plain(settings[name]) for name in entry.variants]
-        table.add_row(row, *variants, _coefficients(settings), _number(recipe.paper.get("top1")), _with_spread(ours))
+        table.add_row(
+            row, *variants, _coefficients(settings), _number(recipe.paper.get(recipe.metric)), _with_spread(ours)
+        )
         if ours and ours.other:
             notes[ours.file] = ours.other
     console.print(table)
@@ -124,7 +136,7 @@ def _print_one(entry: Entry, recorded: Sequence[Mapping[str, Any]]) -> None:
         console.print(f"{words and words + ': '}{_range([gpu])} GPU hours, {_range([cpu])} CPU hours", highlight=False)
     for file, other in notes.items():
         console.print(f"* {file} has other settings: {_words(other)}", highlight=False)
-    console.print(f"paper, here: top-1 accuracy in percent. {BASIS}", style="dim", highlight=False)
+    console.print(f"paper, here: {_metric_words(entry)}. {BASIS}", style="dim", highlight=False)
     print(f"\nonsphere train {entry.name} --row {entry.defaults['row']}\nonsphere compare {entry.name}")
 
 
@@ -133,6 +145,7 @@ def _as_json(entry: Entry, recorded: Sequence[Mapping[str, Any]]) -> dict[str, A
         "name": entry.name,
         "source": entry.source,
         "data": entry.images.title,
+        "metric": entry().metric,
         "hours": [
             {**{name: _plain(value) for name, value in settings.items()}, "gpu": gpu, "cpu": cpu}
             for settings in _variants(entry)
@@ -143,9 +156,7 @@ def _as_json(entry: Entry, recorded: Sequence[Mapping[str, Any]]) -> dict[str, A
                 "row": recipe.settings["row"],
                 **{name: _plain(recipe.settings[name]) for name in entry.variants},
                 "paper": dict(recipe.paper),
-                "here": None
-                if ours is None
-                else {"top1": ours.top1.mean, "sd": ours.top1.std, "seeds": ours.top1.count, "other": dict(ours.other)},
+                "here": None if ours is None else ours.as_json(),
             }
             for recipe in entry.every_row()
             for ours in [_ours(entry, recipe, recorded)]
@@ -207,10 +218,17 @@ def _ours(entry: Entry, recipe: Recipe, recorded: Sequence[Mapping[str, Any]]) -
             }
             if ESSENTIAL & {*other}:
                 continue
-            top1 = Spread.of(seed["final"].get("top1") for seed in row["seeds"])
-            if top1.count:
-                found.append(Ours(top1, other, result["file"]))
-    return min(found, key=lambda ours: (len(ours.other), -ours.top1.count), default=None)
+            value = Spread.of(seed["final"].get(recipe.metric) for seed in row["seeds"])
+            if value.count:
+                found.append(Ours(recipe.metric, value, other, result["file"]))
+    return min(found, key=lambda ours: (len(ours.other), -ours.value.count), default=None)
+
+
+def _metric_words(entry: Entry) -> str:
+    from onsphere.report.metrics import metric_of
+
+    metric = metric_of(entry().metric)
+    return f"{metric.words}{' in percent' if metric.percent else ''}"
 
 
 def _listed(value: Any) -> Any:
@@ -264,6 +282,6 @@ def _coefficients(settings: Mapping[str, Any]) -> str:
 def _with_spread(ours: Ours | None) -> str:
     if ours is None:
         return ""
-    spread = "" if ours.top1.std is None else f" ± {ours.top1.std:.2f}"
-    seeds = f"({ours.top1.count} seed{'s' if ours.top1.count > 1 else ''})"
-    return f"{_number(ours.top1.mean)}{spread} {seeds}{'*' if ours.other else ''}"
+    spread = "" if ours.value.std is None else f" ± {ours.value.std:.2f}"
+    seeds = f"({ours.value.count} seed{'s' if ours.value.count > 1 else ''})"
+    return f"{_number(ours.value.mean)}{spread} {seeds}{'*' if ours.other else ''}"

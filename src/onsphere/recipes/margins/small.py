@@ -49,7 +49,7 @@ def omniglot(
     The background set's characters are trained on, 19 drawings of each (the twentieth, drawn at random, is for the
     accuracy among them), and pairs of drawings of the evaluation set's characters, which come from other alphabets, are
     judged by the cosine of their features: 10 folds, whose characters are disjoint, as for faces. Training, network
-    and rows are like those of SphereFace in small: SphereFace-4 with a quarter of the filters and batch normalization on
+    and rows are like those of SphereFace in small: SphereFace-4 with a quarter of the filters, batch normalization, on
     32 x 32 pixels, shifted at random by up to two pixels, never mirrored. What the papers do not give is chosen so that
     all rows train stably, and is the same for all.
 
@@ -99,7 +99,7 @@ def omniglot(
     return Recipe(
         name="omniglot-open-set",
         row=chosen.label,
-        source="our own, after thesis Tables 2.8 and 5.8 and MMA paper, Table 7",
+        source="our own, after thesis, Table 5.8",
         model=partial(recogniser_of, partial(network, batch_norm=True), features, chosen, tuning, load),
         data=partial(known, load),
         objective=None,
@@ -191,7 +191,7 @@ def orl(
     return Recipe(
         name="orl-open-set",
         row=chosen.label,
-        source="our own, after thesis Tables 2.8 and 5.8 and MMA paper, Table 7",
+        source="our own, after thesis, Table 5.8",
         model=partial(recogniser_of, partial(network, batch_norm=True), features, chosen, tuning, load),
         data=partial(known, load),
         objective=None,
