@@ -12,10 +12,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from torch import nn
 
-from onsphere import verification
+from onsphere import report, verification
 from onsphere.cli import main
+from onsphere.data import Images
+from onsphere.recipes import RECIPES
+from onsphere.verification.extraction import extract
 
 FOLDS = 5
 MODEL = """
@@ -359,6 +363,66 @@ class TestFeatures:
             assert expected in capsys.readouterr().err
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two steps on noise, and what it leaves."""
+    folder = tmp_path_factory.mktemp("run")
+    words = ["orl-open-set", "--smoke", "--row", "cosface", "--seeds", "[3,4]", "--folder", str(folder / "run")]
+    assert main(["train", *words]) == 0
+    return folder / "run"
+
+
+class TestRuns:
+    def test_a_trained_model_looks_as_in_training(self, folder: Path) -> None:
+        from onsphere.cli.verify import trained
+
+        row = report.load(folder)["rows"][0]
+        recipe = RECIPES["orl-open-set"].build(**{**row["settings"], "coefficient": None})
+        data, model = recipe.data(), recipe.model()
+        model.load_state_dict(load_file(folder / "weights" / "cosface-4.safetensors"))
+        pixels = data.test.take(torch.arange(4))
+        normalised = (pixels / 255 - torch.tensor(data.mean).view(1, -1, 1, 1)) / torch.tensor(data.std).view(
+            1, -1, 1, 1
+        )
+        expected = model.eval().features(normalised).detach().numpy()
+        found, look = trained.trained(folder, "cosface", 4)
+        images = Images(pixels, torch.arange(4))
+        features, _ = extract(found, images, mean=look.mean, std=look.std)
+        np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-6)
+        assert (look.colours, look.size) == ("grey", tuple(pixels.shape[2:]))
+        other, _ = trained.trained(folder, "CosFace", None)  # the first seed, by the row's name in the table
+        assert not torch.equal(other.classifier.weight, found.classifier.weight)
+        assert torch.equal(
+            other.classifier.weight.detach(),
+            load_file(folder / "weights" / "cosface-3.safetensors")["classifier.weight"],
+        )
+
+    def test_its_features_are_verified(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        words = f"people --run {folder} --count 60 --folds 3"
+        one, other = (found(f"{words} --run_seed {seed}", capsys)[0] for seed in (3, 4))
+        assert one["same"] == 30
+        assert one["thresholds"] != other["thresholds"]
+        assert found(words, capsys)[0] == one
+
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [
+            ("--row arcface", "has no row 'arcface'"),
+            ("--run_seed 5", "has no seed 5 of CosFace; there are: 3, 4"),
+        ],
+    )
+    def test_what_a_run_does_not_have(
+        self, folder: Path, words: str, said: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert run(f"people --count 60 --folds 3 --run {folder} {words}") == 2
+        assert said in capsys.readouterr().err
+
+    def test_weights_that_were_not_kept(self, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (tmp_path / "result.json").write_bytes((folder / "result.json").read_bytes())
+        assert run(f"people --count 60 --folds 3 --run {tmp_path}") == 2
+        assert f"there is no file {tmp_path}/weights/cosface-3.safetensors" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -386,6 +450,9 @@ class TestFeatures:
         ),
         (". --model verified_models:build --pairs pairs.txt", "images of the pairs are not in ."),
         ("set.bin --weights w.pt", "give --model"),
+        ("set.bin --model verified_models:build --run runs", "--model and --run: which one is meant?"),
+        ("set.bin --row arcface", "--row is of a run: give --run FOLDER"),
+        ("set.bin --run nowhere", "no result at nowhere"),
         ("--features x.npz --model verified_models:build", "only features are given"),
         ("--features set.bin", "--features set.bin: expected an .npz or .npy file"),
         ("x.npz --names n.txt", "it needs --pairs"),
@@ -394,8 +461,8 @@ class TestFeatures:
         ("set.bin --seed -1", "--seed must be at least 0, got -1"),
         ("set.bin --far 0.1 2", "--far 2: expected rates above 0, at most 1"),
         ("set.bin --size 1 2 3", "--size 1 2 3: expected height and width"),
-        ("set.bin --mean 1 2", "--mean: expected one number, or 3, got 2"),
-        ("set.bin --std 0 --model verified_models:build", "std=0.0: expected no zero"),
+        ("set.bin --mean 1 2 --model verified_models:build", "--mean: expected one number, or 3, got 2"),
+        ("set.bin --std 0 --model verified_models:build", "std=[0.0]: expected no zero"),
         ("set.bin --roc roc.pdf", "ends in .svg or .png"),
         ("set.bin --roc nowhere/roc.svg", "there is no folder nowhere"),
         ("set.bin --flip mean", "invalid choice: 'mean'"),

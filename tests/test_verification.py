@@ -47,6 +47,7 @@ def folded(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 class TestCurves:
+    @settings(max_examples=50)
     @given(scored())
     def test_every_point_is_what_counting_gives(self, given: tuple[np.ndarray, np.ndarray]) -> None:
         scores, same = given
@@ -71,6 +72,7 @@ class TestCurves:
         assert verification.equal_error_rate(curve) == pytest.approx(reference.equal_error_rate(*lists), abs=1e-12)
         assert verification.auc(curve) == pytest.approx(reference.auc(*lists), abs=1e-12)
 
+    @settings(max_examples=50)
     @given(scored(), st.randoms(use_true_random=False))
     def test_an_increasing_function_and_another_order_change_nothing(
         self, given: tuple[np.ndarray, np.ndarray], random: Any
@@ -83,6 +85,7 @@ class TestCurves:
         np.testing.assert_array_equal(one.tar, other.tar)
         assert verification.equal_error_rate(one) == verification.equal_error_rate(other)
 
+    @settings(max_examples=50)
     @given(scored())
     def test_swapping_the_kinds_and_the_sign_mirrors_the_curve(self, given: tuple[np.ndarray, np.ndarray]) -> None:
         scores, same = given
@@ -150,6 +153,7 @@ class TestFolds:
         assert found.accuracy_std == pytest.approx(np.std(expected, ddof=1))
         assert found.standard_error == pytest.approx(np.std(expected, ddof=1) / math.sqrt(len(expected)))
 
+    @settings(max_examples=50)
     @given(folded(), st.sampled_from([0.25, 2.0, 8.0]), st.integers(-4, 4), st.randoms(use_true_random=False))
     def test_scale_shift_order_and_fold_numbers_change_nothing(
         self, given: tuple[np.ndarray, np.ndarray, np.ndarray], scale: float, shift: int, random: Any
@@ -237,13 +241,13 @@ class TestPairs:
         assert len(verification.random_pairs(labels, 12, 1, disjoint=False)) == 12
         rng = np.random.default_rng(0)
         times = np.zeros((6, 6))
-        for seed in rng.integers(0, 1 << 30, 3000):
+        for seed in rng.integers(0, 1 << 30, 2000):
             pairs = verification.random_pairs(labels, 2, 1, int(seed))
             np.add.at(times, (pairs.first, pairs.second), 1)
         times += times.T
         inside = np.equal.outer(labels, labels) & ~np.eye(6, dtype=bool)
-        assert np.abs(times[inside] / 3000 - 1 / 6).max() < 0.04
-        assert np.abs(times[~np.equal.outer(labels, labels)] / 3000 - 1 / 9).max() < 0.04
+        assert np.abs(times[inside] / 2000 - 1 / 6).max() < 0.05
+        assert np.abs(times[~np.equal.outer(labels, labels)] / 2000 - 1 / 9).max() < 0.05
 
     def test_equal_seeds_give_equal_pairs(self) -> None:
         labels = np.repeat(np.arange(30), 10)
@@ -591,7 +595,7 @@ class TestBinFiles:
             verification.write_bin(tmp_path / "set.bin", images, same)
         assert list(tmp_path.iterdir()) == []
 
-    @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+    @pytest.mark.parametrize("protocol", [0, 2, 5])
     @pytest.mark.parametrize(
         ("attack", "asked"),
         [

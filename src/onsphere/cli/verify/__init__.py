@@ -10,16 +10,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NoReturn
 
-from onsphere.cli.mistakes import Mistake, closest, or_mistake, words
+from onsphere.cli.mistakes import Mistake, closest, words
 from onsphere.cli.progress import Line
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from torch import nn
 
+    from onsphere.cli.verify.model import Eye
     from onsphere.cli.verify.sets import Set
     from onsphere.cli.verify.table import Found
+    from onsphere.data.decoding import Encoded
 
 DESCRIPTION = """\
 Do two images show the same identity, one that training never saw? Accuracy over ten folds, the threshold of each chosen
@@ -37,7 +38,8 @@ examples:
   onsphere verify --features mine.npy --pairs pairs.txt --names names.txt
   onsphere verify lfw.bin cfp_fp.bin agedb_30.bin --model my_package.models:build --weights model.safetensors
   onsphere verify lfw-112x96 --pairs pairs.txt --model my_package.models:build --far 1e-2 1e-3 --roc roc.svg
-  onsphere verify characters --model my_package.models:build --colours grey --size 28 --count 2000"""
+  onsphere verify characters --model my_package.models:build --colours grey --size 28 --count 2000
+  onsphere verify characters --run runs/omniglot-open-set --row arcface"""
 
 WIDTH = 120  # of the table in a file or a pipe
 FAR = (1e-1, 1e-2, 1e-3)
@@ -91,6 +93,12 @@ def _parser() -> _Parser:
         help="the dotted name of a model or of a function without arguments that makes one, found from the current "
         "folder too; its method features, if it has one, or itself gives (n, D) for images",
     )
+    model.add_argument(
+        "--run", type=Path, metavar="FOLDER", help="instead: a model that `onsphere train` or `compare` left there; it "
+        "sees images as in training, whose data must be where they were"
+    )  # fmt: skip
+    model.add_argument("--row", metavar="ROW", help="of --run (default: the only one)")
+    model.add_argument("--run_seed", type=int, metavar="N", help="of --run (default: its first seed)")
     model.add_argument("--weights", type=Path, metavar="FILE", help="to load into it: .safetensors, or a state dict")
     model.add_argument("--device", help="where to compute, such as cuda (default: where the model is)")
     model.add_argument("--batch", type=int, default=64, metavar="N", help="images at a time (default: 64)")
@@ -103,18 +111,11 @@ def _parser() -> _Parser:
         "images' own)",
     )
     model.add_argument(
-        "--mean", type=float, nargs="+", default=[127.5], metavar="X", help="taken from pixels 0 to 255, one number or "
-        "one a channel (default: 127.5)"
+        "--mean", type=float, nargs="+", metavar="X", help="taken from pixels 0 to 255, one number or one a channel "
+        "(default: 127.5)"
     )  # fmt: skip
-    model.add_argument(
-        "--std",
-        type=float,
-        nargs="+",
-        default=[128.0],
-        metavar="X",
-        help="that they are then divided by (default: 128)",
-    )
-    model.add_argument("--colours", choices=("rgb", "bgr", "grey"), default="rgb", help="(default: rgb)")
+    model.add_argument("--std", type=float, nargs="+", metavar="X", help="that they are then divided by (default: 128)")
+    model.add_argument("--colours", choices=("rgb", "bgr", "grey"), help="(default: rgb)")
     parser.add_argument(
         "--flip",
         choices=("concatenate", "sum", "none"),
@@ -143,14 +144,15 @@ def verify(argv: Sequence[str]) -> int:
 
     choice = Choice(given.pairs, given.names, given.folds, given.count, given.seed, given.shared)
     sets = [opened(path, choice) for path in [*given.sets, *given.features]]
-    model = _model(given) if given.model is not None else None
-    if model is None and any(one.features is None for one in sets):
-        raise Mistake(f"{next(one.source for one in sets if one.features is None)} holds images: give --model")
+    images = next((one for one in sets if one.features is None), None)
+    if images is not None and given.model is None and given.run is None:
+        raise Mistake(f"{images.source} holds images: give --model, or --run")
+    eye = _eye(given) if images is not None else None
     found: list[Found] = []
     code = 0
     try:
         for one in sets:
-            found.append(_verified(one, model, given))
+            found.append(_verified(one, eye, given))
     except KeyboardInterrupt:
         if not found:
             raise
@@ -176,14 +178,14 @@ def _check(given: argparse.Namespace) -> None:
             raise Mistake(f"--far {rate:g}: expected rates above 0, at most 1, such as 1e-3")
     if given.size is not None and (len(given.size) > 2 or min(given.size) < 1):
         raise Mistake(f"--size {' '.join(map(str, given.size))}: expected height and width in pixels, or one number")
-    channels = 1 if given.colours == "grey" else 3
-    for name in ("mean", "std"):
-        if len(getattr(given, name)) not in (1, channels):
-            raise Mistake(f"--{name}: expected one number, or {channels}, got {len(getattr(given, name))}")
+    if given.model is not None and given.run is not None:
+        raise Mistake("--model and --run: which one is meant?")
     if given.model is None and given.weights is not None:
         raise Mistake("--weights are loaded into a model: give --model")
-    if given.model is not None and not any(path.suffix not in (".npz", ".npy") for path in given.sets):
-        raise Mistake("--model looks at images, and only features are given")
+    if given.run is None and (given.row is not None or given.run_seed is not None):
+        raise Mistake(f"--{'row' if given.row is not None else 'run_seed'} is of a run: give --run FOLDER")
+    if (given.model or given.run) is not None and all(path.suffix in (".npz", ".npy") for path in given.sets):
+        raise Mistake(f"--{'model' if given.model else 'run'} looks at images, and only features are given")
     if given.names is not None and given.pairs is None:
         raise Mistake("--names says which image a row is: it needs --pairs")
     if given.roc is not None:
@@ -194,20 +196,41 @@ def _check(given: argparse.Namespace) -> None:
         from onsphere import report  # noqa: F401 - what it needs had better be missing now than after the work
 
 
-def _model(given: argparse.Namespace) -> nn.Module:
+def _eye(given: argparse.Namespace) -> Eye:
+    """What looks at the images, and how they come before it."""
     from onsphere.cli.factory import checked_device
-    from onsphere.cli.verify.model import loaded
+    from onsphere.cli.verify.model import Eye, Look, loaded
+    from onsphere.verification.extraction import MEAN, STD
 
-    return loaded(given.model, given.weights, checked_device(given.device))
+    device = checked_device(given.device)
+    if given.run is None:
+        model = loaded(given.model, given.weights)
+        usual = Look([MEAN], [STD], None, "rgb")
+    else:
+        from onsphere.cli.verify.trained import trained
+
+        model, usual = trained(given.run, given.row, given.run_seed)
+    look = Look(
+        mean=given.mean or usual.mean,
+        std=given.std or usual.std,
+        size=(given.size[0], given.size[-1]) if given.size else usual.size,
+        colours=given.colours or usual.colours,
+        flip=given.flip != "none",
+        batch=given.batch,
+    )
+    for name, values in (("mean", look.mean), ("std", look.std)):
+        if len(values) not in (1, look.channels):
+            raise Mistake(f"--{name}: expected one number, or {look.channels}, got {len(values)}")
+    return Eye(model if device is None else model.to(device), look)
 
 
-def _verified(one: Set, model: nn.Module | None, given: argparse.Namespace) -> Found:
+def _verified(one: Set, eye: Eye | None, given: argparse.Namespace) -> Found:
     from onsphere import verification
     from onsphere.cli.verify.table import Found
 
     features, flipped = one.features, one.flipped
-    if one.encoded is not None and model is not None:
-        features, flipped = _extracted(one, model, given)
+    if one.encoded is not None and eye is not None:
+        features, flipped = _extracted(one, one.encoded, eye)
     assert features is not None
     mirrored = None if given.flip == "none" else flipped
     combine: Literal["concatenate", "sum"] = "sum" if given.flip == "sum" else "concatenate"
@@ -218,23 +241,13 @@ def _verified(one: Set, model: nn.Module | None, given: argparse.Namespace) -> F
         raise Mistake(f"{one.source}: {error}") from error
 
 
-def _extracted(
-    one: Set, model: nn.Module, given: argparse.Namespace
-) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+def _extracted(one: Set, encoded: Encoded, eye: Eye) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
     """The features of all images of a set, with a line of progress."""
     from rich.console import Console
 
-    from onsphere.cli.verify.model import Look, features
-    from onsphere.cli.verify.sets import image_size
-
-    assert one.encoded is not None
-    encoded, count = one.encoded, len(one.encoded)
-    size = or_mistake(lambda: image_size(encoded)) if given.size is None else (given.size[0], given.size[-1])
-    look = Look(given.mean, given.std, given.colours, given.flip != "none", given.batch)
+    count = len(encoded)
     with Line(Console(stderr=True), one.name) as line:
-        return features(
-            model, encoded, size, look, lambda done: line.show(done / count, f"{one.name}: {done:,} images")
-        )
+        return eye.features(encoded, lambda done: line.show(done / count, f"{one.name}: {done:,} images"))
 
 
 def _show(found: Sequence[Found], given: argparse.Namespace) -> None:
@@ -253,8 +266,15 @@ def _show(found: Sequence[Found], given: argparse.Namespace) -> None:
         print(f"curves: {given.roc}", file=sys.stderr)
     try:
         if given.json:
-            data = {"schema": 1, "kind": "verification", "onsphere": __version__, "flip": given.flip,
-                    "model": given.model, "sets": [table.data(one) for one in found]}  # fmt: skip
+            data = {
+                "schema": 1,
+                "kind": "verification",
+                "onsphere": __version__,
+                "model": given.model,
+                "run": None if given.run is None else str(given.run),
+                "flip": given.flip,
+                "sets": [table.data(one) for one in found],
+            }
             print(json.dumps(data, allow_nan=False))
         else:
             console = Console(width=None if sys.stdout.isatty() else WIDTH)

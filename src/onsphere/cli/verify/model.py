@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from onsphere.cli.factory import is_dotted, made
-from onsphere.cli.mistakes import Mistake, words
+from onsphere.cli.mistakes import Mistake, or_mistake, words
+from onsphere.cli.verify.sets import image_size
 from onsphere.data.decoding import Encoded, decode_some
 from onsphere.diagnostics import WeightFileError, open_weights
 from onsphere.verification.extraction import extract
@@ -30,6 +31,7 @@ class Look:
     Args:
         mean: taken from every pixel, one number or one a channel.
         std: what pixels are then divided by.
+        size: height and width; None where all images of a set have one already.
         colours: "rgb", "bgr" or "grey".
         flip: whether the mirror images are looked at.
         batch: images at a time.
@@ -37,9 +39,14 @@ class Look:
 
     mean: Sequence[float]
     std: Sequence[float]
+    size: tuple[int, int] | None
     colours: str
-    flip: bool
-    batch: int
+    flip: bool = True
+    batch: int = 64
+
+    @property
+    def channels(self) -> int:
+        return 1 if self.colours == "grey" else 3
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,7 @@ class Pixels:
         return images
 
 
-def loaded(what: str, weights: Path | None, device: str | None) -> nn.Module:
+def loaded(what: str, weights: Path | None) -> nn.Module:
     """The model that a dotted name stands for, with the weights of a file.
 
     Raises:
@@ -76,7 +83,7 @@ def loaded(what: str, weights: Path | None, device: str | None) -> nn.Module:
         raise Mistake(f"--model {what} gives weights alone: expected a torch.nn.Module, or a function that makes one")
     if weights is not None:
         load(model, weights)
-    return model if device is None else model.to(device)
+    return model
 
 
 def load(model: nn.Module, weights: Path) -> None:
@@ -99,29 +106,36 @@ def load(model: nn.Module, weights: Path) -> None:
         raise Mistake(f"{weights} does not fit the model: {' '.join(said[1:3])[:300]}") from error
 
 
-def features(
-    model: nn.Module, encoded: Encoded, size: tuple[int, int], look: Look, progress: Callable[[int], None]
-) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """What the model gives for all images, and for their mirror images.
+@dataclass(frozen=True)
+class Eye:
+    """A model, and how images come before it."""
 
-    Raises:
-        Mistake: an image cannot be decoded, or the model does not take such images or gives no features.
-    """
-    mean: Any = look.mean if len(look.mean) > 1 else look.mean[0]
-    std: Any = look.std if len(look.std) > 1 else look.std[0]
-    try:
-        return extract(
-            model,
-            Pixels(encoded, size, look.colours),
-            mean=mean,
-            std=std,
-            flip=look.flip,
-            batch=look.batch,
-            progress=progress,
-        )
-    except ValueError as error:
-        raise Mistake(str(error)) from error
-    except RuntimeError as error:  # the shape of an image, mostly
-        shape = f"{1 if look.colours == 'grey' else 3} x {size[0]} x {size[1]}"
-        raise Mistake(f"the model fails on images of {shape} ({str(error).splitlines()[0]}); see --size and --colours"
-                      ) from error  # fmt: skip
+    model: nn.Module
+    look: Look
+
+    def features(
+        self, encoded: Encoded, progress: Callable[[int], None]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """What the model gives for all images, and for their mirror images.
+
+        Raises:
+            Mistake: an image cannot be decoded, or the model does not take such images or gives no features.
+        """
+        look = self.look
+        size = look.size or or_mistake(lambda: image_size(encoded))
+        try:
+            return extract(
+                self.model,
+                Pixels(encoded, size, look.colours),
+                mean=look.mean,
+                std=look.std,
+                flip=look.flip,
+                batch=look.batch,
+                progress=progress,
+            )
+        except ValueError as error:
+            raise Mistake(str(error)) from error
+        except RuntimeError as error:  # the shape of an image, mostly
+            shape = f"{look.channels} x {size[0]} x {size[1]}"
+            said = str(error).splitlines()[0]
+            raise Mistake(f"the model fails on images of {shape} ({said}); see --size and --colours") from error
