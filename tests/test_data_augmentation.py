@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onsphere.data import augment, auto_augment, centre_crop, crop_flip, cutout, then, trivial_augment
+from onsphere.data import augment, auto_augment, centre_crop, crop_flip, cutout, flip, shift, then, trivial_augment
 from onsphere.data.policies import AUTO, NAMES, OPERATIONS, WIDE, Space
 
 Image = pytest.importorskip("PIL.Image")
@@ -248,3 +248,32 @@ def test_policies_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "kornia.enhance", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'onsphere\[vision\]'"):
         trivial_augment()
+
+
+def test_flip_mirrors_about_half_of_the_images() -> None:
+    images = torch.randint(256, (400, 2, 3, 5), dtype=torch.uint8)
+    out = flip(images, torch.Generator().manual_seed(0))
+    same = (out == images).flatten(1).all(1)
+    mirrored = (out == images.flip(3)).flatten(1).all(1)
+    assert bool((same ^ mirrored).all())
+    assert 150 < int(mirrored.sum()) < 250
+
+
+def test_shift_moves_by_whole_pixels_and_repeats_the_edge() -> None:
+    images = torch.randint(256, (300, 2, 6, 7), dtype=torch.uint8)
+    out = shift(2)(images, torch.Generator().manual_seed(0))
+    padded = torch.nn.functional.pad(images.float(), (2, 2, 2, 2), mode="replicate").to(torch.uint8)
+    found = set()
+    for before, after in zip(padded, out, strict=True):
+        moves = [
+            (down, right)
+            for down in range(5)
+            for right in range(5)
+            if torch.equal(before[:, down : down + 6, right : right + 7], after)
+        ]
+        assert len(moves) == 1
+        found.add(moves[0])
+    assert len(found) == 25
+    assert torch.equal(shift(0)(images, torch.Generator()), images)
+    with pytest.raises(ValueError, match="pixels=-1: expected at least 0"):
+        shift(-1)

@@ -122,6 +122,14 @@ def test_folders_of_identities(tmp_path: Path, in_memory: bool) -> None:
     assert everybody.data.num_classes == 4
 
 
+def test_identities_are_a_folder_each(tmp_path: Path) -> None:
+    folders(tmp_path / "faces", ann=1, bob=2)
+    found = data.identities(tmp_path / "faces", (6, 8))
+    assert (found.shape, found.labels.tolist(), values(found)) == ((3, 6, 8), [0, 1, 1], [0, 50, 51])
+    with pytest.raises(FileNotFoundError, match="no image in the class folders of"):
+        data.identities(tmp_path / "faces" / "ann", 8)
+
+
 def test_folders_with_a_test_set_of_others(tmp_path: Path) -> None:
     folders(tmp_path / "train", ann=2, zoe=2)
     folders(tmp_path / "val", bob=1, cem=2)

@@ -428,6 +428,8 @@ def multiply_adds(recipe: Recipe, shape: tuple[int, ...]) -> int:
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             module.register_forward_hook(count)
+        elif isinstance(module, osp.AngularSoftmax):
+            total += module.weight.numel()
     with torch.no_grad():
         model(torch.zeros(1, *shape))
     return total
@@ -447,6 +449,10 @@ def multiply_adds(recipe: Recipe, shape: tuple[int, ...]) -> int:
         ("thesis-table5.6-imagenet", {"model": "resnet18"}, 224),
         ("thesis-tableD.3-cifar10", {}, 32),
         ("thesis-figure5.4-mnist", {}, 28),
+        ("thesis-table2.2-mnist", {}, 28),
+        ("thesis-table2.3-cifar10", {}, 32),
+        ("thesis-table2.4-cifar100", {}, 32),
+        ("mnist-features", {}, 28),
     ],
 )
 def test_the_estimated_cost_is_that_of_the_network(name: str, settings: dict[str, Any], size: int) -> None:

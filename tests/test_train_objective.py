@@ -22,7 +22,15 @@ from launching import TORCHRUN, launched
 
 pytest.importorskip("lightning")
 
+from safetensors.torch import load_file
+
+from onsphere import where
 from onsphere.data import digits
+from onsphere.diversity import MHE
+from onsphere.losses import AngularSoftmax
+from onsphere.margins import Annealed, SphereFace
+from onsphere.models import Recogniser
+from onsphere.regularizers import Regularizer
 from onsphere.train import CheckpointError, Interrupted, Recipe, Result, measure_cost, run
 
 DATA = digits(110)
@@ -138,6 +146,32 @@ def test_a_stop_after_any_step_and_resume_give_the_undisturbed_numbers(tmp_path:
             quick(recipe(after_step=(stop,)), folder)
         quick(recipe(), folder, resume=True)
         assert numbers(folder) == whole
+
+
+def test_an_annealed_head_with_mhe_resumes_to_the_last_bit(tmp_path: Path) -> None:
+    def model() -> nn.Module:
+        body = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU())
+        margin = Annealed(SphereFace(4), gamma=20.0, minimum=0.1)
+        return Recogniser(body, AngularSoftmax(16, 10, margin, scale="feature_norm"))
+
+    def energy(model: nn.Module) -> Callable[..., Tensor]:
+        return Regularizer(model, MHE(data_dependent=True), 0.1, where.output)
+
+    changes: dict[str, Any] = {"model": model, "regularizer": energy}
+    quick(recipe(**changes), tmp_path / "undisturbed")
+    whole = numbers(tmp_path / "undisturbed")
+    asked = [True]
+
+    def stop(model: nn.Module, done: int) -> None:
+        if done == 5 and asked and asked.pop():
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(Interrupted):
+        quick(recipe(**changes, after_step=(stop,)), tmp_path / "stopped")
+    quick(recipe(**changes), tmp_path / "stopped", resume=True)
+    assert numbers(tmp_path / "stopped") == whole
+    state = load_file(tmp_path / "stopped" / "weights" / "none-123.safetensors")
+    assert state["classifier.margin.iteration"].item() == 12
 
 
 def numbers(folder: Path) -> Any:
