@@ -569,6 +569,11 @@ class TestBinFiles:
         found = verification.read_bin(_bin(tmp_path, b"\x80\x02](" + 2 * array + b"e]\x88a\x86."))
         assert found.images == (b"a\xff", b"a\xff")
 
+    def test_an_array_that_is_named_often_is_copied_once(self, tmp_path: Path) -> None:
+        array = np.arange(9, dtype=np.uint8)
+        found = verification.read_bin(_bin(tmp_path, pickle.dumps(([array] * 200, [True] * 100))))
+        assert len({id(image) for image in found.images}) == 1
+
     def test_what_is_written_is_read(self, tmp_path: Path) -> None:
         path = tmp_path / "set.bin"
         verification.write_bin(path, IMAGES, [True, False])

@@ -349,15 +349,22 @@ def _checked(path: Path, found: Any) -> BinSet:
 def _images(path: str, images: Sequence[Any], pairs: int) -> tuple[bytes, ...]:
     if len(images) != 2 * pairs:
         raise ValueError(f"{path}: {len(images)} images and {pairs} pairs: expected two images a pair")
+    known: dict[int, bytes] = {}  # a file may name one array any number of times: it is copied once
     found = []
     for index, image in enumerate(images):
-        value = image.value if isinstance(image, _Array) else image
-        if isinstance(value, np.ndarray) and value.dtype == np.uint8 and value.ndim == 1:
-            value = value.tobytes()
-        if not isinstance(value, bytes | bytearray) or not value:
-            raise ValueError(f"{path}: image {index} is {_kind(value)}: expected the bytes of an encoded image")
-        found.append(bytes(value))
+        if id(image) not in known:
+            known[id(image)] = _encoded(image, f"{path}: image {index}")
+        found.append(known[id(image)])
     return tuple(found)
+
+
+def _encoded(image: Any, where: str) -> bytes:
+    value = image.value if isinstance(image, _Array) else image
+    if isinstance(value, np.ndarray) and value.dtype == np.uint8 and value.ndim == 1:
+        value = value.tobytes()
+    if not isinstance(value, bytes | bytearray) or not value:
+        raise ValueError(f"{where} is {_kind(value)}: expected the bytes of an encoded image")
+    return bytes(value)
 
 
 def _kind(value: Any) -> str:
