@@ -91,6 +91,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "pairs.txt").write_text("\n".join(lines) + "\n")
     verification.write_bin(folder / "set.bin", encoded, same)
     (folder / "verified_models.py").write_text(MODEL)
+    np.savez(folder / "rows.npz", features=rng.standard_normal((80, 4)), same=same)
     return folder
 
 
@@ -293,6 +294,7 @@ class TestFeatures:
         pairs = verification.random_pairs(self.labels, 80, 4)
         for flip in ("concatenate", "sum", "none"):
             (result,) = found(f"{tmp_path}/f.npz --count 80 --folds 4 --flip {flip}", capsys)
+            assert result["flip"] == flip
             combine: Any = {"none": "sum"}.get(flip, flip)
             scores = verification.scores(self.features, pairs, None if flip == "none" else flipped, combine)
             assert result["thresholds"] == verification.verify(scores, pairs).thresholds.tolist()
@@ -315,6 +317,12 @@ class TestFeatures:
         assert run(f"{words}.png") == 0
         assert Image.open(tmp_path / "roc.png").size[0] > 500
 
+    def test_files_of_one_name_are_told_apart(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        np.savez(tmp_path / "rows.npz", features=self.features, labels=self.labels)
+        sets = found(f"rows.npz {tmp_path}/rows.npz --count 80 --folds 4", capsys)
+        assert [one["name"] for one in sets] == ["rows.npz", f"{tmp_path}/rows.npz"]
+        assert [one["flip"] for one in sets] == ["none", "none"]
+
     @pytest.mark.parametrize(
         ("arrays", "words"),
         [
@@ -336,7 +344,7 @@ class TestFeatures:
         self, arrays: dict[str, Any], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         np.savez(tmp_path / "f.npz", **arrays)
-        assert run(f"{tmp_path}/f.npz --count 40 --folds 4") == 2
+        assert run(f"{tmp_path}/f.npz --folds 4 {'' if 'same' in arrays else '--count 40'}") == 2
         said = capsys.readouterr().err
         assert said.startswith(f"onsphere: {tmp_path}/f.npz: ")
         assert any(each in said for each in words.split("|")), said
@@ -453,7 +461,11 @@ class TestRuns:
         ("set.bin --model verified_models:build --run runs", "--model and --run: which one is meant?"),
         ("set.bin --row arcface", "--row is of a run: give --run FOLDER"),
         ("set.bin --run nowhere", "no result at nowhere"),
-        ("--features x.npz --model verified_models:build", "only features are given"),
+        ("rows.npz --model verified_models:build", "--model is about images, and only features are given"),
+        ("rows.npz --size 4", "--size is about images, and only features are given"),
+        ("rows.npz --count 40", "--count is for pairs that are drawn, and all sets say which they compare"),
+        ("rows.npz --shared", "--shared is for pairs that are drawn"),
+        ("rows.npz --flip sum", "--flip sum: rows.npz has no features of mirror images"),
         ("--features set.bin", "--features set.bin: expected an .npz or .npy file"),
         ("x.npz --names n.txt", "it needs --pairs"),
         ("set.bin --batch 0", "--batch must be at least 1, got 0"),

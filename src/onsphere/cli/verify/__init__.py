@@ -43,6 +43,7 @@ examples:
 
 WIDTH = 120  # of the table in a file or a pipe
 FAR = (1e-1, 1e-2, 1e-3)
+COUNT = 6000  # as LFW's View 2
 
 
 class _Parser(argparse.ArgumentParser):
@@ -79,9 +80,9 @@ def _parser() -> _Parser:
         help="cut the pairs into N folds in their order (default: the file's own, or 10)",
     )
     pairs.add_argument(
-        "--count", type=int, default=6000, metavar="N", help="how many pairs are drawn from identities (default: 6000)"
+        "--count", type=int, metavar="N", help="how many pairs are drawn from identities (default: 6000)"
     )
-    pairs.add_argument("--seed", type=int, default=0, metavar="N", help="of the drawing (default: 0)")
+    pairs.add_argument("--seed", type=int, metavar="N", help="of the drawing (default: 0)")
     pairs.add_argument(
         "--shared", action="store_true", help="draw every fold from all identities, where there are too few for "
         "folds that share none"
@@ -119,7 +120,6 @@ def _parser() -> _Parser:
     parser.add_argument(
         "--flip",
         choices=("concatenate", "sum", "none"),
-        default="concatenate",
         help="how the features of an image and of its mirror image become one (default: concatenate); none leaves the "
         "mirror image out",
     )
@@ -140,14 +140,12 @@ def verify(argv: Sequence[str]) -> int:
         options = [option for action in parser._actions for option in action.option_strings]
         raise Mistake(f"unknown argument {unknown[0]!r}{closest(unknown[0], options)} (all: {parser.prog} --help)")
     _check(given)
-    from onsphere.cli.verify.sets import Choice, opened
+    from onsphere.cli.verify.sets import Choice, named_apart, opened
 
-    choice = Choice(given.pairs, given.names, given.folds, given.count, given.seed, given.shared)
-    sets = [opened(path, choice) for path in [*given.sets, *given.features]]
-    images = next((one for one in sets if one.features is None), None)
-    if images is not None and given.model is None and given.run is None:
-        raise Mistake(f"{images.source} holds images: give --model, or --run")
-    eye = _eye(given) if images is not None else None
+    choice = Choice(given.pairs, given.names, given.folds, given.count or COUNT, given.seed or 0, given.shared)
+    sets = named_apart([opened(path, choice) for path in [*given.sets, *given.features]])
+    _check_sets(sets, given)
+    eye = _eye(given) if any(one.features is None for one in sets) else None
     found: list[Found] = []
     code = 0
     try:
@@ -184,8 +182,6 @@ def _check(given: argparse.Namespace) -> None:
         raise Mistake("--weights are loaded into a model: give --model")
     if given.run is None and (given.row is not None or given.run_seed is not None):
         raise Mistake(f"--{'row' if given.row is not None else 'run_seed'} is of a run: give --run FOLDER")
-    if (given.model or given.run) is not None and all(path.suffix in (".npz", ".npy") for path in given.sets):
-        raise Mistake(f"--{'model' if given.model else 'run'} looks at images, and only features are given")
     if given.names is not None and given.pairs is None:
         raise Mistake("--names says which image a row is: it needs --pairs")
     if given.roc is not None:
@@ -194,6 +190,24 @@ def _check(given: argparse.Namespace) -> None:
         if not given.roc.parent.is_dir():
             raise Mistake(f"--roc {given.roc}: there is no folder {given.roc.parent}")
         from onsphere import report  # noqa: F401 - what it needs had better be missing now than after the work
+
+
+def _check_sets(sets: Sequence[Set], given: argparse.Namespace) -> None:
+    """Raise a Mistake for options that none of the sets can follow."""
+    images = next((one for one in sets if one.features is None), None)
+    if images is not None and given.model is None and given.run is None:
+        raise Mistake(f"{images.source} holds images: give --model, or --run")
+    for name in ("model", "run", "device", "size", "mean", "std", "colours"):
+        if images is None and getattr(given, name) is not None:
+            raise Mistake(f"--{name} is about images, and only features are given")
+    if not any(one.drawn for one in sets):
+        for name in ("count", "seed", "shared"):
+            if getattr(given, name) not in (None, False):
+                raise Mistake(f"--{name} is for pairs that are drawn, and all sets say which they compare")
+    if given.flip in ("concatenate", "sum"):
+        for one in sets:
+            if one.features is not None and one.flipped is None:
+                raise Mistake(f"--flip {given.flip}: {one.source} has no features of mirror images")
 
 
 def _eye(given: argparse.Namespace) -> Eye:
@@ -233,10 +247,11 @@ def _verified(one: Set, eye: Eye | None, given: argparse.Namespace) -> Found:
         features, flipped = _extracted(one, one.encoded, eye)
     assert features is not None
     mirrored = None if given.flip == "none" else flipped
-    combine: Literal["concatenate", "sum"] = "sum" if given.flip == "sum" else "concatenate"
+    combine: Literal["concatenate", "sum"] = given.flip if given.flip == "sum" else "concatenate"
     try:
         scores = verification.scores(features, one.pairs, mirrored, combine)
-        return Found(one, verification.verify(scores, one.pairs, far=given.far))
+        result = verification.verify(scores, one.pairs, far=given.far)
+        return Found(one, result, "none" if mirrored is None else combine)
     except ValueError as error:
         raise Mistake(f"{one.source}: {error}") from error
 
@@ -272,7 +287,6 @@ def _show(found: Sequence[Found], given: argparse.Namespace) -> None:
                 "onsphere": __version__,
                 "model": given.model,
                 "run": None if given.run is None else str(given.run),
-                "flip": given.flip,
                 "sets": [table.data(one) for one in found],
             }
             print(json.dumps(data, allow_nan=False))

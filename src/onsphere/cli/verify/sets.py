@@ -62,6 +62,7 @@ class Set:
         features: (N, D); None where a model is needed.
         flipped: (N, D), of the mirror images, if there are any.
         encoded: the images, where there are no features.
+        drawn: whether the pairs were drawn at random.
     """
 
     name: str
@@ -70,6 +71,13 @@ class Set:
     features: NDArray[Any] | None = None
     flipped: NDArray[Any] | None = None
     encoded: Encoded | None = None
+    drawn: bool = False
+
+
+def named_apart(sets: Sequence[Set]) -> list[Set]:
+    """The sets under names of which none is another's: the files' names, or whole paths where these are the same."""
+    names = [one.name for one in sets]
+    return [replace(one, name=str(one.source)) if names.count(one.name) > 1 else one for one in sets]
 
 
 def opened(path: Path, choice: Choice) -> Set:
@@ -131,7 +139,7 @@ def _folder(path: Path, choice: Choice) -> Set:
         if not files:
             raise ValueError("there are no images in folders, one an identity; or give --pairs")
         pairs = choice.drawn(np.array(labels))
-    return Set(path.resolve().name, path, pairs, encoded=Paths(tuple(map(str, files))))
+    return Set(path.resolve().name, path, pairs, encoded=Paths(tuple(map(str, files))), drawn=choice.pairs is None)
 
 
 def _rows(path: Path, choice: Choice) -> Set:
@@ -197,7 +205,8 @@ def _features(path: Path, choice: Choice) -> Set:
         pairs = choice.drawn(found["labels"])
     else:
         raise ValueError('it does not say which rows are compared: expected "labels", or "same", or give --pairs')
-    return Set(path.stem, path, pairs, features, found.get("flipped"))
+    drawn = choice.pairs is None and "labels" in found
+    return Set(path.stem, path, pairs, features, found.get("flipped"), drawn=drawn)
 
 
 def _given(found: dict[str, NDArray[Any]], rows: int, choice: Choice) -> Pairs:

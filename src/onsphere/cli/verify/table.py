@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """A set, and how well its pairs were told apart."""
+    """A set, how well its pairs were told apart, and how mirror images came in: "concatenate", "sum" or "none"."""
 
     given: Set
     result: Verification
+    flip: str
 
 
 def data(found: Found) -> dict[str, Any]:
@@ -28,6 +29,7 @@ def data(found: Found) -> dict[str, Any]:
     return {
         "name": found.given.name,
         "source": str(found.given.source),
+        "flip": found.flip,
         "same": result.same,
         "different": result.different,
         "folds": len(result.thresholds),
