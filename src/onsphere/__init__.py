@@ -1,6 +1,6 @@
 """Deep learning on the hypersphere: everything here is a function of the angles between directions."""
 
-from onsphere import angular, codes, diagnostics, functional, integrations, losses, margins, sphere, where
+from onsphere import angular, codes, diagnostics, functional, integrations, losses, margins, sphere, verification, where
 from onsphere.diversity import (
     MHE,
     MMA,
@@ -55,5 +55,6 @@ __all__ = [
     "losses",
     "margins",
     "sphere",
+    "verification",
     "where",
 ]
