@@ -148,14 +148,16 @@ def test_a_stop_after_any_step_and_resume_give_the_undisturbed_numbers(tmp_path:
         assert numbers(folder) == whole
 
 
+def energy(model: nn.Module) -> Callable[..., Tensor]:
+    """It wants the labels of the batch."""
+    return Regularizer(model, MHE(data_dependent=True), 0.1, where.output)
+
+
 def test_an_annealed_head_with_mhe_resumes_to_the_last_bit(tmp_path: Path) -> None:
     def model() -> nn.Module:
         body = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU())
         margin = Annealed(SphereFace(4), gamma=20.0, minimum=0.1)
         return Recogniser(body, AngularSoftmax(16, 10, margin, scale="feature_norm"))
-
-    def energy(model: nn.Module) -> Callable[..., Tensor]:
-        return Regularizer(model, MHE(data_dependent=True), 0.1, where.output)
 
     changes: dict[str, Any] = {"model": model, "regularizer": energy}
     quick(recipe(**changes), tmp_path / "undisturbed")
@@ -183,7 +185,7 @@ SCRIPT = textwrap.dedent(
     """
     import sys, torch
     from pathlib import Path
-    from test_train_objective import Model, recipe
+    from test_train_objective import energy, recipe
     from onsphere.train import run
 
     def look(model):
@@ -194,7 +196,8 @@ SCRIPT = textwrap.dedent(
     devices, *strategies = sys.argv[2:]
     number = 1 if devices == "1" else "auto"
     more = {"evaluate": look, "metric": "norm"}
-    rows = [recipe(**more), recipe(row="few", batch_size=3, epochs=1, **more)]
+    rows = [recipe(**more), recipe(row="few", batch_size=3, epochs=1, **more),
+            recipe(row="energy", batch_size=7, epochs=1, regularizer=energy, **more)]
     for strategy in strategies:
         run(rows, seeds=[1], folder=Path(sys.argv[1]) / strategy, devices=number,
             strategy=strategy, accelerator="cpu", threads=1, measure=False)

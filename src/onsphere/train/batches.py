@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -37,6 +37,22 @@ class Loaded:
         return torch.addcmul(self.shift, images.to(self.scale.dtype), self.scale)
 
 
+class Batch(NamedTuple):
+    """This process's part of a batch.
+
+    Args:
+        images: normalised.
+        labels: of these images.
+        share: the mean over processes of share * (mean over the part) is the mean over the batch.
+        all_labels: of the whole batch, the same on every process.
+    """
+
+    images: Tensor
+    labels: Tensor
+    share: float
+    all_labels: Tensor
+
+
 def load(data: Data, device: torch.device) -> Loaded:
     from torchmetrics.classification import MulticlassAccuracy
 
@@ -50,10 +66,8 @@ def load(data: Data, device: torch.device) -> Loaded:
     return Loaded(train, test, 1 / (255 * std), -mean / std, top1.to(device), top5.to(device))
 
 
-def batches(
-    fabric: Fabric, recipe: Recipe, data: Loaded, seed: int, epoch: int, first: int = 0
-) -> Iterator[tuple[Tensor, Tensor, float]]:
-    """This process's part of every batch of an epoch: normalised images, labels, and its share.
+def batches(fabric: Fabric, recipe: Recipe, data: Loaded, seed: int, epoch: int, first: int = 0) -> Iterator[Batch]:
+    """This process's part of every batch of an epoch.
 
     Order depends on seed and epoch only, and augmentation on these and the batch's number, so that every process draws
     the same batches, whatever their number is, and so that an epoch can be entered at any batch.
@@ -65,9 +79,6 @@ def batches(
         seed: of the training.
         epoch: from 1.
         first: number of batches to leave out.
-
-    Yields:
-        images, labels, share: the mean over processes of share * (mean over the part) is the mean over the batch.
     """
     order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(_word(seed, epoch)))
     generator = torch.Generator(fabric.device)
@@ -82,7 +93,9 @@ def batches(
         if recipe.augment is not None:
             images = _own(fabric, recipe.augment(images, generator.manual_seed(_word(seed, epoch, number))))
         mine = _own(fabric, indices)
-        yield data.normalize(images), data.train.labels[mine], len(mine) * fabric.world_size / len(indices)
+        share = len(mine) * fabric.world_size / len(indices)
+        labels = data.train.labels
+        yield Batch(data.normalize(images), labels[mine], share, labels[indices])
 
 
 def steps_per_epoch(recipe: Recipe, data: Loaded) -> int:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from onsphere.train.batches import Loaded, batches
+from onsphere.train.batches import Batch, Loaded, batches
 from onsphere.train.loop import SECONDS_BETWEEN_LOOKS, Trainee, optimizer_step, prepare
 from onsphere.train.recipe import Progress, Recipe
 from onsphere.train.result import Cost
@@ -42,9 +42,9 @@ def measure_rows(
     feeds = [_endless_batches(fabric, recipe, data, seed) for recipe in rows]
     counts = [0] * len(rows)
 
-    def step(row: int, batch: tuple[Tensor, Tensor, float]) -> None:
+    def step(row: int, batch: Batch) -> None:
         counts[row] += 1
-        optimizer_step(fabric, rows[row], trainees[row], *batch)
+        optimizer_step(fabric, rows[row], trainees[row], batch)
         for hook in rows[row].after_step:
             hook(trainees[row].model, counts[row])
 
@@ -87,14 +87,14 @@ def measure_rows(
     )
 
 
-def _endless_batches(fabric: Fabric, recipe: Recipe, data: Loaded, seed: int) -> Iterator[tuple[Tensor, Tensor, float]]:
+def _endless_batches(fabric: Fabric, recipe: Recipe, data: Loaded, seed: int) -> Iterator[Batch]:
     for epoch in itertools.count(1):
         yield from batches(fabric, recipe, data, seed, epoch)
 
 
-def _held_bytes(trainee: Trainee, batch: tuple[Tensor, Tensor, float]) -> int:
+def _held_bytes(trainee: Trainee, batch: Batch) -> int:
     """Parameters, buffers, optimizer state and the batch: what a row holds before a step."""
-    tensors = [*trainee.model.parameters(), *trainee.model.buffers(), *batch[:2]]
+    tensors = [*trainee.model.parameters(), *trainee.model.buffers(), batch.images, batch.labels]
     for state in trainee.optimizer.state.values():
         tensors += [value for value in state.values() if isinstance(value, Tensor)]
     return sum({tensor.data_ptr(): tensor.numel() * tensor.element_size() for tensor in tensors}.values())

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from onsphere.train.batches import Loaded, batches, steps_per_epoch, total_steps
+from onsphere.train.batches import Batch, Loaded, batches, steps_per_epoch, total_steps
 from onsphere.train.interruption import StopRequest
 from onsphere.train.keeping import Keeper
 from onsphere.train.recipe import METRICS, Progress, Recipe
@@ -111,7 +111,7 @@ class Training:
         for batch in batches(fabric, recipe, self.data, self.seed, epoch, first=looked):
             row = so_far.step - first
             self.rate = float(trainee.optimizer.param_groups[0]["lr"])  # of this step; a schedule may step right after
-            so_far.losses[row, 0], so_far.losses[row, 1] = optimizer_step(fabric, recipe, trainee, *batch)
+            so_far.losses[row, 0], so_far.losses[row, 1] = optimizer_step(fabric, recipe, trainee, batch)
             so_far.step += 1
             for hook in recipe.after_step:
                 hook(trainee.model, so_far.step)
@@ -221,21 +221,21 @@ def prepare(fabric: Fabric, recipe: Recipe, seed: int) -> Trainee:
     return Trainee(model, wrapped, fabric.setup_optimizers(optimizer), schedule, regularizer, average)
 
 
-def optimizer_step(
-    fabric: Fabric, recipe: Recipe, trainee: Trainee, images: Tensor, labels: Tensor, share: float
-) -> tuple[Tensor, Tensor | float]:
+def optimizer_step(fabric: Fabric, recipe: Recipe, trainee: Trainee, batch: Batch) -> tuple[Tensor, Tensor | float]:
     """One step of the optimizer; gives the objective (times share) and the regularizer."""
     trainee.optimizer.zero_grad()
     if recipe.objective is None:
-        objective = trainee.wrapped(images, labels) * share
+        objective = trainee.wrapped(batch.images, batch.labels) * batch.share
     else:
-        objective = recipe.objective(trainee.wrapped(images), labels) * share
+        objective = recipe.objective(trainee.wrapped(batch.images), batch.labels) * batch.share
     if trainee.regularizer is None:
         penalty: Tensor | float = 0.0
         fabric.backward(objective)
     else:
+        # The whole batch's labels: then the penalty and its gradient are the same on every process, as those of weights
+        # that are shared out over the processes must be.
         wants_labels = getattr(trainee.regularizer, "wants_labels", False)
-        penalty = trainee.regularizer(labels) if wants_labels else trainee.regularizer()
+        penalty = trainee.regularizer(batch.all_labels) if wants_labels else trainee.regularizer()
         fabric.backward(objective + penalty)
         penalty = penalty.detach()
     if recipe.clip is not None:

@@ -87,6 +87,9 @@ class CentreLoss(nn.Module):
                     0, labels, self.centres.new_ones(len(labels))
                 )
                 moved = torch.zeros_like(self.centres).index_add_(0, labels, away.detach())
+                if torch.distributed.is_available() and torch.distributed.is_initialized():
+                    for total in (count, moved):  # so that the centres stay the same on every process
+                        torch.distributed.all_reduce(total)
                 self.centres += self.rate * moved / (1 + count)[:, None]
         return value
 
