@@ -138,6 +138,21 @@ def test_equal_opposite_and_zero_vectors_have_finite_gradients(margin, scale, dt
     assert loss.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
 
 
+@pytest.mark.parametrize("angular", [Cosine(), Linear()], ids=str)
+@pytest.mark.parametrize("normalize", [True, False])
+def test_tiny_weights_have_the_gradient_of_their_formula(angular, normalize):
+    """The square of the inverse of their norm is beyond float32."""
+    features, weight = double(B, D).detach(), 1e-20 * double(C, D, seed=2).detach()
+    settings = {"angular": angular, "scale": "feature_norm", "normalize_weight": normalize}
+    grads = []
+    for dtype in (torch.float64, torch.float32):
+        given = weight.to(dtype, copy=True).requires_grad_()
+        angular_softmax(features.to(dtype), given, LABELS, SphereFace(2), **settings).backward()
+        grads.append(given.grad.double())
+    exact, found = grads
+    torch.testing.assert_close(found, exact, rtol=1e-3, atol=1e-3 * exact.abs().max().item())
+
+
 @pytest.mark.parametrize("theta", [1e-2, 1e-4, 1e-6])
 def test_the_target_angle_is_exact_in_float32(theta):
     """acos of a float32 cosine sees nothing below 3e-4, and the slope of ArcFace in the cosine is infinite at 0."""
@@ -271,6 +286,15 @@ def test_one_array_of_logits_and_no_copy_of_the_weights():
     ours()
     theirs()
     assert peak_bytes(torch.device("cpu"), ours) <= 1.1 * peak_bytes(torch.device("cpu"), theirs)
+
+
+@pytest.mark.parametrize("angular", [Cosine(), Sigmoid(0.3)], ids=str)
+def test_a_validation_loss_may_be_taken_in_inference_mode(angular):
+    head = AngularSoftmax(D, C, Annealed(SphereFace(4)), scale="feature_norm", angular=angular).eval()
+    features = torch.randn(B, D)
+    expected = head(features, LABELS)
+    with torch.inference_mode():
+        torch.testing.assert_close(head(features.clone(), LABELS), expected.detach())
 
 
 def test_the_count_of_annealing_moves_in_training_only():

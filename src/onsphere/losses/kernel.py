@@ -192,9 +192,10 @@ class _Inner:
         """
         if self.form.normalize_weight:
             inverse = _reciprocal(_norms(some))
-            radial = torch.linalg.vecdot(push, products) * inverse.square()
-            push.mul_(inverse[:, None])
+            radial = torch.linalg.vecdot(push, products) * inverse
             torch.mm(push, self.directions, out=to_weight).addcmul_(some, radial[:, None], value=-1)
+            to_weight.mul_(inverse[:, None])  # last: the square of the inverse of a tiny norm would overflow
+            push.mul_(inverse[:, None])
         else:
             torch.mm(push, self.directions, out=to_weight)
         self.to_directions.addmm_(push.T, some)
@@ -233,14 +234,15 @@ class _Curved:
         inverse = _reciprocal(length)
         radial = torch.zeros_like(length)
         if not self.form.normalize_weight:
-            radial += (push * value) @ self.height * inverse
+            radial += (push * value) @ self.height
             push.mul_(length[:, None])
         if self.form.scale is None:
             self.to_height += (push * value).sum(0)
         push.mul_(slope).mul_(self.height)
-        radial -= torch.linalg.vecdot(push, products) * inverse.square()
-        push.mul_(inverse[:, None])
+        radial -= torch.linalg.vecdot(push, products) * inverse
         torch.mm(push, self.directions, out=to_weight).addcmul_(some, radial[:, None])
+        to_weight.mul_(inverse[:, None])  # last, as above
+        push.mul_(inverse[:, None])
         self.to_directions.addmm_(push.T, some)
 
     def to_features(self) -> Tensor:
@@ -263,8 +265,9 @@ class _Weights:
         every = form.label_smoothing / form.classes
         if class_weight is None:
             return cls(torch.full_like(like[:, 0], 1 - form.label_smoothing), every, float(form.classes))
+        own = torch.zeros_like(like[:, 0])  # of its type also where this process has no class
         here = labels >= 0
-        own = torch.where(here, class_weight[labels.clamp_min(0)] if len(class_weight) else 0.0, 0.0)
+        own[here] = class_weight[labels[here]]
         total = class_weight.sum()
         if group is not None:
             torch.distributed.all_reduce(own, group=group)
@@ -300,8 +303,8 @@ def _targets(features: Tensor, weight: Tensor, labels: Tensor, form: Form) -> _T
     x_inverse, w_inverse = _reciprocal(x_norm), _reciprocal(w_norm)
     x_unit, w_unit = x * x_inverse, w * w_inverse
     arcs = sphere.arcs(x_unit, w_unit)
-    with torch.enable_grad():
-        theta = arcs.angle.detach().requires_grad_()
+    with torch.inference_mode(False), torch.enable_grad():  # also where a validation loss is taken in inference mode
+        theta = arcs.angle.clone().requires_grad_()
         psi = form.margin.psi(theta, form.angular)
         (slope,) = torch.autograd.grad(psi.sum(), theta)
     psi, slope = psi.detach()[:, None], slope[:, None]
