@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import sys
@@ -19,6 +20,7 @@ from onsphere.losses import AngularSoftmax, ShardedAngularSoftmax
 from onsphere.margins import Annealed, ArcFace, CosFace, SphereFace
 
 CLASSES, DIM = 11, 6
+FEW = (2, 5)  # on four processes some have no class
 # Different numbers of examples on every process, none on one of four.
 SPLITS = {1: [9], 2: [6, 3], 4: [4, 0, 3, 2]}
 CASES = {
@@ -29,16 +31,16 @@ CASES = {
 }
 
 
-def batch() -> tuple[Tensor, Tensor]:
+def batch(classes: int = CLASSES) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(5)
     features = torch.randn(9, DIM, dtype=torch.float64, generator=generator)
-    return features, torch.randint(CLASSES, (9,), generator=generator)
+    return features, torch.randint(classes, (9,), generator=generator)
 
 
-def settings(case: dict[str, object]) -> dict[str, object]:
+def settings(case: dict[str, object], classes: int) -> dict[str, object]:
     made = {name: value for name, value in case.items() if name != "margin"}
     if made.get("class_weight"):
-        made["class_weight"] = torch.linspace(0.5, 2, CLASSES, dtype=torch.float64)
+        made["class_weight"] = torch.linspace(0.5, 2, classes, dtype=torch.float64)
     return {**made, "dtype": torch.float64}
 
 
@@ -51,15 +53,26 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
-def compare(rank: int, processes: int) -> float:
+@torch.no_grad()
+def give_biases(head: ShardedAngularSoftmax, single: AngularSoftmax) -> None:
+    """The same ones to both, all different."""
+    biases = torch.linspace(-1, 1, head.num_classes, dtype=torch.float64)
+    single.bias.copy_(biases)
+    local = head.bias.to_local() if hasattr(head.bias, "to_local") else head.bias
+    local.copy_(biases[head.first : head.last])
+
+
+def compare(rank: int, processes: int, classes: int = CLASSES) -> float:
     """The largest difference from the head that is not shared out, in value and gradients."""
-    features, labels = batch()
+    features, labels = batch(classes)
     worst = 0.0
     for case in CASES.values():
         torch.manual_seed(0)
-        head = ShardedAngularSoftmax(DIM, CLASSES, case["margin"](), **settings(case))
-        single = AngularSoftmax(DIM, CLASSES, case["margin"](), **settings(case))
+        head = ShardedAngularSoftmax(DIM, classes, case["margin"](), **settings(case, classes))
+        single = AngularSoftmax(DIM, classes, case["margin"](), **settings(case, classes))
         single.weight.data = whole(head.weight.detach()).clone()
+        if single.bias is not None:
+            give_biases(head, single)
         mine = own(features, rank, processes).clone().requires_grad_()
         loss = head(mine, own(labels, rank, processes))
         loss.backward()
@@ -142,12 +155,34 @@ def check_sample(rank: int, processes: int) -> list[int]:
     return touched
 
 
+def check_generators(rank: int, processes: int) -> bool:
+    """Whether the generators of all processes are where they would be alike, after steps of a sampled head."""
+    features, labels = batch(5)
+    head = ShardedAngularSoftmax(DIM, 5, CosFace(), sample_rate=0.5, dtype=torch.float64)
+    head(own(features, rank, processes), own(labels, rank, processes)).backward()
+    numbers = torch.rand(1)
+    found = [torch.empty(1) for _ in range(processes)]
+    torch.distributed.all_gather(found, numbers)
+    return bool((torch.cat(found) == numbers).all())
+
+
+def check_copy(rank: int, processes: int) -> list[float]:
+    """The loss of a head and that of its copy after the head has changed."""
+    features, labels = (own(part, rank, processes) for part in batch())
+    head = ShardedAngularSoftmax(DIM, CLASSES, CosFace(), dtype=torch.float64)
+    before, copied = head(features, labels).item(), copy.deepcopy(head)
+    torch.nn.init.ones_(head.weight)
+    return [before, copied(features, labels).item(), head(features, labels).item()]
+
+
 def work(rank: int, processes: int, folder: Path) -> None:
     warnings.simplefilter("ignore")
     store = torch.distributed.FileStore(str(folder / f"store{processes}"), processes)
     torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=processes)
     found = {
-        "worst": compare(rank, processes),
+        "worst": max(compare(rank, processes, classes) for classes in (CLASSES, *FEW)),
+        "alike": check_generators(rank, processes),
+        "copied": check_copy(rank, processes),
         "errors": check_errors(rank, processes),
         "sampled": len(check_sample(rank, processes)),
         "from scratch": train(rank, processes, folder / f"saved{processes}", load=False, save=True),

@@ -43,6 +43,18 @@ def test_a_tenth_of_the_classes_is_looked_at(found, processes):
     assert found[processes]["sampled"] == 40
 
 
+@pytest.mark.parametrize("processes", [2, 4])
+def test_sampling_leaves_the_generators_of_all_processes_alike(found, processes):
+    assert found[processes]["alike"]
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_a_copy_is_a_head_of_its_own(found, processes):
+    before, copied, changed = found[processes]["copied"]
+    assert copied == before
+    assert changed != before
+
+
 def test_without_a_process_group_it_is_the_plain_head():
     torch.manual_seed(0)
     head = ShardedAngularSoftmax(4, 10, ArcFace(0.5), bias=True)
@@ -64,6 +76,25 @@ def test_sampling_keeps_the_classes_of_the_batch_and_is_exact_in_evaluation():
     plain.load_state_dict(head.state_dict())
     assert head(features, labels) < plain(features, labels)
     torch.testing.assert_close(head.eval()(features, labels), plain(features, labels))
+
+
+def test_a_sampled_step_is_that_of_a_head_with_the_classes_of_the_sample(monkeypatch):
+    torch.manual_seed(0)
+    settings = {"margin": ArcFace(0.3), "scale": 8.0, "bias": True, "dtype": torch.float64}
+    class_weight = torch.linspace(0.5, 2, 20, dtype=torch.float64)
+    head = ShardedAngularSoftmax(4, 20, sample_rate=0.3, class_weight=class_weight, **settings)
+    torch.nn.init.normal_(head.bias)
+    sample = torch.tensor([1, 4, 7, 11, 12, 19])
+    monkeypatch.setattr(head, "_sample", lambda rows, weight: sample)
+    plain = AngularSoftmax(4, 6, class_weight=class_weight[sample], **settings)
+    plain.weight.data, plain.bias.data = head.weight.data[sample].clone(), head.bias.data[sample].clone()
+    features, labels = torch.randn(3, 4, dtype=torch.float64), torch.tensor([4, 3, 0])
+    loss, expected = head(features, sample[labels]), plain(features, labels)
+    torch.testing.assert_close(loss, expected)
+    loss.backward()
+    expected.backward()
+    for mine, other in ((head.weight, plain.weight), (head.bias, plain.bias)):
+        torch.testing.assert_close(mine.grad, torch.zeros_like(mine).index_copy(0, sample, other.grad))
 
 
 @pytest.mark.parametrize(

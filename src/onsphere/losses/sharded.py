@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -119,29 +120,25 @@ class ShardedAngularSoftmax(nn.Module):
         self.in_features, self.num_classes = in_features, num_classes
         self.margin, self.scale, self.normalize_weight, self.angular = margin, scale, normalize_weight, angular
         self.reduction, self.label_smoothing, self.sample_rate = reduction, label_smoothing, sample_rate
-        self.group = _shared_by(process_group)
-        self.rank, self.processes = (0, 1) if self.group is None else (self.group.rank(), self.group.size())
-        share = math.ceil(num_classes / self.processes)
-        self.first, self.last = (min(place * share, num_classes) for place in (self.rank, self.rank + 1))
+        group = _shared_by(process_group)
+        self.rank, self.processes = (0, 1) if group is None else (group.rank(), group.size())
+        self.share = math.ceil(num_classes / self.processes)
+        self.first, self.last = (min(place * self.share, num_classes) for place in (self.rank, self.rank + 1))
         local = torch.empty(self.last - self.first, in_features, device=device, dtype=dtype)
-        self.weight = nn.Parameter(self._logical(local, (num_classes, in_features)))
+        self.weight = nn.Parameter(_logical(local, (num_classes, in_features), group))
         self.bias = None
         if bias:
             zeros = torch.zeros(self.last - self.first, device=device, dtype=dtype)
-            self.bias = nn.Parameter(self._logical(zeros, (num_classes,)))
+            self.bias = nn.Parameter(_logical(zeros, (num_classes,), group))
         self.register_buffer("class_weight", class_weight, persistent=False)
         self.reset_parameters()
 
-    def _logical(self, local: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """This process's rows as a part of the whole."""
-        if self.group is None:
-            return local
-        from torch.distributed.device_mesh import DeviceMesh
-        from torch.distributed.tensor import DTensor, Shard
-
-        mesh = DeviceMesh.from_group(self.group, local.device.type)
-        stride = (shape[1], 1) if len(shape) == 2 else (1,)
-        return DTensor.from_local(local, mesh, [Shard(0)], run_check=False, shape=torch.Size(shape), stride=stride)
+    @property
+    def group(self) -> ProcessGroup | None:
+        """The processes that share the classes; None where there is one. The weight knows it: no copy is in the way of
+        copying the head."""
+        mesh = getattr(self.weight, "device_mesh", None)
+        return None if mesh is None else mesh.get_group()
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
@@ -180,7 +177,7 @@ class ShardedAngularSoftmax(nn.Module):
 
         rows = torch.where((labels >= self.first) & (labels < self.last), labels - self.first, -1)
         chosen: Tensor | slice = slice(self.first, self.last)
-        if self.sample_rate < 1 and self.training and len(weight):
+        if self.sample_rate < 1 and self.training:
             sample = self._sample(rows, weight)
             rows = torch.where(rows >= 0, torch.searchsorted(sample, rows.clamp_min(0)), -1)
             weight = _rows(weight, sample)
@@ -200,7 +197,8 @@ class ShardedAngularSoftmax(nn.Module):
     def _sample(self, rows: Tensor, weight: Tensor) -> Tensor:
         """Rows of this process's weights in order: those of the batch, and random ones up to the sample's size."""
         present = torch.unique(rows[rows >= 0])
-        lot = torch.rand(len(weight), device=weight.device)
+        # As many numbers on every process: their generators, if seeded alike, stay alike for what draws after this.
+        lot = torch.rand(self.share, device=weight.device)[: len(weight)]
         lot[present] = 2.0
         size = min(len(weight), max(math.ceil(self.sample_rate * len(weight)), len(present)))
         return lot.topk(size, sorted=False).indices.sort().values
@@ -218,8 +216,8 @@ class ShardedAngularSoftmax(nn.Module):
             return plain_logits(features, weight, bias, *settings)
         sizes = _sizes(features, self.group)
         own = plain_logits(_gathered(features, sizes, self.group), weight, bias, *settings)
-        share = math.ceil(self.num_classes / self.processes)
-        columns = [max(0, min(share, self.num_classes - place * share)) for place in range(self.processes)]
+        ends = [min(place * self.share, self.num_classes) for place in range(self.processes + 1)]
+        columns = [end - begin for begin, end in itertools.pairwise(ends)]
         whole = _gathered(own.T.contiguous(), columns, self.group).T
         begin = sum(sizes[: self.rank])
         return whole[begin : begin + sizes[self.rank]]
@@ -235,6 +233,18 @@ def _shared_by(group: ProcessGroup | None) -> ProcessGroup | None:
     if group is None and torch.distributed.is_available() and torch.distributed.is_initialized():
         group = torch.distributed.group.WORLD
     return None if group is None or group.size() == 1 else group
+
+
+def _logical(local: Tensor, shape: tuple[int, ...], group: ProcessGroup | None) -> Tensor:
+    """This process's rows as a part of the whole."""
+    if group is None:
+        return local
+    from torch.distributed.device_mesh import DeviceMesh
+    from torch.distributed.tensor import DTensor, Shard
+
+    mesh = DeviceMesh.from_group(group, local.device.type)
+    stride = (shape[1], 1) if len(shape) == 2 else (1,)
+    return DTensor.from_local(local, mesh, [Shard(0)], run_check=False, shape=torch.Size(shape), stride=stride)
 
 
 def _local(parameter: Tensor) -> Tensor:
