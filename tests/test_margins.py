@@ -61,7 +61,7 @@ margins = st.one_of(
     st.floats(1, 8).map(SphereFace),
     st.floats(1, 8).map(LSoftmax),
     st.floats(0, 2).map(CosFace),
-    st.floats(0, 3.1).map(ArcFace),
+    st.floats(0, math.pi / 2).map(ArcFace),
     st.builds(Combined, st.floats(1, 5), st.floats(0, 3), st.floats(0, 1)),
     st.floats(1, 6).map(lambda m: Annealed(SphereFace(m), base=3.0)),
 )
@@ -85,8 +85,8 @@ def test_psi_has_no_gaps_but_where_arcface_says_so(margin, theta):
     assert abs(near - far) < 50 * step + 1e-12
 
 
-def test_arcface_jumps_where_the_sum_passes_pi():
-    m = 0.5
+@pytest.mark.parametrize("m", [0.1, 0.5, math.pi / 2])
+def test_arcface_jumps_where_the_sum_passes_pi(m):
     corner = math.pi - m
     near, far = ArcFace(m).psi(torch.tensor([corner - 1e-12, corner + 1e-12], dtype=torch.float64)).tolist()
     assert near == pytest.approx(-1)
@@ -166,6 +166,13 @@ def test_the_count_is_saved():
     assert other.iteration.item() == 2
 
 
+def test_a_module_from_the_meta_device_counts_from_0():
+    annealed = Annealed(SphereFace(4)).to("meta").to_empty(device="cpu")
+    annealed.iteration.fill_(-7)  # what is in fresh memory
+    annealed.reset_parameters()
+    assert annealed.weight.item() == 1000
+
+
 @pytest.mark.parametrize("theta", torch.linspace(0.05, math.pi, 12).tolist())
 def test_the_minimal_m_is_where_classes_become_narrower_than_gaps(theta):
     least = minimal_m(2)
@@ -189,6 +196,7 @@ def test_the_minimal_m_for_many_classes():
         (lambda: SphereFace(0.5), "m=0.5: expected a finite number of at least 1"),
         (lambda: LSoftmax(math.nan), "m=nan"),
         (lambda: CosFace(-0.1), "m=-0.1: expected a finite number of at least 0"),
+        (lambda: ArcFace(2.5), "m=2.5: expected radians in"),  # psi would rise where the sum passes pi
         (lambda: ArcFace(28.6), "28.6 degrees are 0.4992 radians"),
         (lambda: Combined(0.9), "m1=0.9"),
         (lambda: Combined(m2=4.0), "m2=4.0"),

@@ -35,7 +35,10 @@ _COSINE = Cosine()
 
 
 class Margin(Protocol):
-    """What gives psi: angles in radians in [0, pi], and the g that stands for the cosine, to values of their shape."""
+    """What gives psi: angles in radians in [0, pi], and the g that stands for the cosine, to values of their shape.
+
+    Heads differentiate it in the angle only: parameters of a margin of your own would get no gradient.
+    """
 
     def psi(self, theta: Tensor, angular: Angular = ...) -> Tensor: ...
 
@@ -140,7 +143,7 @@ class ArcFace:
     theta < pi / 2, else cos(theta).
 
     Args:
-        m: radians, in [0, pi); default 0.5, the paper's choice.
+        m: radians, in [0, pi / 2]; default 0.5, the paper's choice. From 2.33 on, the jump would be upwards.
         easy_margin: leave angles of pi / 2 and more without a margin.
 
     Raises:
@@ -157,8 +160,9 @@ class ArcFace:
     easy_margin: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.m < math.pi:
-            raise ValueError(f"m={self.m!r}: expected radians in [0, pi); {self.m!r} degrees are {_radians(self.m)}")
+        if not 0 <= self.m <= math.pi / 2:
+            words = f"expected radians in [0, pi / 2]; {self.m!r} degrees are {_radians(self.m)}"
+            raise ValueError(f"m={self.m!r}: {words}")
 
     def psi(self, theta: Tensor, angular: Angular = _COSINE) -> Tensor:
         if not isinstance(angular, Cosine):
@@ -264,6 +268,10 @@ class Annealed(nn.Module):
     def weight(self) -> Tensor:
         """lambda at the present count, a scalar on the buffer's device."""
         return (self.base * (1 + self.gamma * self.iteration) ** -self.power).clamp_min(self.minimum)
+
+    def reset_parameters(self) -> None:
+        """Count from 0 again; also what fills the buffer of a module that was made on the meta device."""
+        self.iteration.zero_()
 
     def advance(self) -> None:
         """Count a step."""

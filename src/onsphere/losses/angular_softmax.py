@@ -42,7 +42,9 @@ def angular_softmax(
         z_{y_i} = s_i \, l_{y_i} \, \psi(\theta_{y_i}) + b_{y_i}
 
     with theta_j the angle between x_i and W_j, s_i the scale and l_j = 1, or ||W_j|| where weights are not normalised.
-    A zero feature or weight has no direction: its cosines are 0 and it gets no gradient through them.
+    A zero feature or weight has no direction: its cosines are 0 and it gets no gradient through them. Where its norm
+    is a factor of the logit and g the cosine, the logit is an inner product with a gradient there too, except where a
+    margin replaces it.
 
     Args:
         features: x, (B, D), floating point; half precision is read as float32, also under autocast.
@@ -59,7 +61,7 @@ def angular_softmax(
         class_weight: (C,), not negative.
 
     Returns:
-        A scalar, or (B,); float32, or float64 where features and weight are.
+        A scalar, or (B,); float32, or float64 where features or weight are.
 
     Raises:
         ValueError: a shape, type or label is wrong; the message says which and what was expected.
