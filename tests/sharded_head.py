@@ -15,8 +15,8 @@ import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from onsphere import MHE, Regularizer
-from onsphere.losses import AngularSoftmax, ShardedAngularSoftmax
+from onsphere import MHE, MMA, Regularizer
+from onsphere.losses import AngularSoftmax, Plus, ShardedAngularSoftmax
 from onsphere.margins import Annealed, ArcFace, CosFace, SphereFace
 
 CLASSES, DIM = 11, 6
@@ -175,6 +175,25 @@ def check_copy(rank: int, processes: int) -> list[float]:
     return [before, copied(features, labels).item(), head(features, labels).item()]
 
 
+def check_plus(rank: int, processes: int) -> tuple[float, str]:
+    """The largest difference of a "+" form from that of one process, and what one with labels says."""
+    features, labels = batch()
+    torch.manual_seed(0)
+    head = ShardedAngularSoftmax(DIM, CLASSES, CosFace(), scale=8.0, dtype=torch.float64)
+    single = AngularSoftmax(DIM, CLASSES, CosFace(), scale=8.0, dtype=torch.float64)
+    single.weight.data = whole(head.weight.detach()).clone()
+    loss = Plus(head, MMA(), 2.0)(own(features, rank, processes), own(labels, rank, processes))
+    expected = Plus(single, MMA(), 2.0)(features, labels)
+    loss.backward()
+    expected.backward()
+    worst = max((loss - expected).abs().item(), (whole(head.weight.grad) - single.weight.grad).abs().max().item())
+    try:
+        Plus(head, MHE(data_dependent=True), 1.0)(own(features, rank, processes), own(labels, rank, processes))
+    except ValueError as error:
+        return worst, str(error)
+    return worst, ""
+
+
 def work(rank: int, processes: int, folder: Path) -> None:
     warnings.simplefilter("ignore")
     store = torch.distributed.FileStore(str(folder / f"store{processes}"), processes)
@@ -182,6 +201,7 @@ def work(rank: int, processes: int, folder: Path) -> None:
     found = {
         "worst": max(compare(rank, processes, classes) for classes in (CLASSES, *FEW)),
         "alike": check_generators(rank, processes),
+        "plus": check_plus(rank, processes),
         "copied": check_copy(rank, processes),
         "errors": check_errors(rank, processes),
         "sampled": len(check_sample(rank, processes)),

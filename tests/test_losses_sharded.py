@@ -55,6 +55,13 @@ def test_a_copy_is_a_head_of_its_own(found, processes):
     assert changed != before
 
 
+@pytest.mark.parametrize("processes", [2, 4])
+def test_a_measure_sees_the_weights_of_all_processes(found, processes):
+    worst, refused = found[processes]["plus"]
+    assert worst < 1e-12
+    assert "expected a measure without labels" in refused
+
+
 def test_without_a_process_group_it_is_the_plain_head():
     torch.manual_seed(0)
     head = ShardedAngularSoftmax(4, 10, ArcFace(0.5), bias=True)

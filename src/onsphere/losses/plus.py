@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from onsphere.diversity import MHE, MMA
 from onsphere.losses.angular_softmax import AngularSoftmax
+from onsphere.losses.sharded import ShardedAngularSoftmax
 from onsphere.margins import Annealed, ArcFace, CosFace, SphereFace
 
 __all__ = ["ArcFacePlus", "CosFacePlus", "Plus", "SphereFacePlus"]
@@ -22,13 +23,14 @@ class Plus(nn.Module):
     Called as the head is; ``logits`` and ``weight`` are the head's.
 
     Args:
-        head: such as ``AngularSoftmax``.
+        head: such as ``AngularSoftmax``, or ``ShardedAngularSoftmax``.
         measure: l, such as ``MMA()``; with a true attribute ``data_dependent``, as ``MHE(data_dependent=True)`` has, it
             is handed the labels too.
         coefficient: lambda, at least 0.
 
     Raises:
-        ValueError: if the coefficient is negative or not finite.
+        ValueError: if the coefficient is negative or not finite; on a call, if the measure wants labels and the weights
+            are shared out over processes, each of which has other labels.
 
     Source: MMA paper, eq. 15; thesis, eq. 5.8.
 
@@ -38,7 +40,9 @@ class Plus(nn.Module):
     torch.Size([])
     """
 
-    def __init__(self, head: AngularSoftmax, measure: Callable[..., Tensor], coefficient: float) -> None:
+    def __init__(
+        self, head: AngularSoftmax | ShardedAngularSoftmax, measure: Callable[..., Tensor], coefficient: float
+    ) -> None:
         super().__init__()
         if not (math.isfinite(coefficient) and coefficient >= 0):
             raise ValueError(f"coefficient={coefficient!r}: expected a finite number of at least 0")
@@ -47,9 +51,17 @@ class Plus(nn.Module):
         self.head, self.measure, self.coefficient = head, measure, float(coefficient)
 
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
+        wants_labels = getattr(self.measure, "data_dependent", False)
+        if wants_labels and hasattr(self.weight, "full_tensor"):
+            raise ValueError(
+                f"{self.measure} wants the labels of the whole batch and the weights are shared out over processes: "
+                "expected a measure without labels, or onsphere.Regularizer called with the labels of all processes"
+            )
         loss: Tensor = self.head(features, labels)
-        extra = (labels,) if getattr(self.measure, "data_dependent", False) else ()
-        return loss + self.coefficient * self.measure(self.weight, *extra)
+        weight = self.weight  # after the call: what shares weights out may bring them together for it only
+        if hasattr(weight, "full_tensor"):
+            weight = weight.full_tensor()
+        return loss + self.coefficient * (self.measure(weight, labels) if wants_labels else self.measure(weight))
 
     @property
     def weight(self) -> Tensor:
