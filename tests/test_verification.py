@@ -679,6 +679,7 @@ class TestBinFiles:
             (pickle.dumps(IMAGES), "holds list of length 4: expected a pair"),
             (pickle.dumps((IMAGES, [True])), "4 images and 1 pairs"),
             (pickle.dumps((IMAGES, [True, 2])), "whether pair 1 shows one person is 2"),
+            (pickle.dumps((IMAGES, [True, 1 << 40_000])), "set.bin: whether pair 1 .* an int of 40001 bits"),
             (pickle.dumps((IMAGES, [True, b"x"])), "whether pair 1 shows one person is bytes of length 1"),
             (pickle.dumps((IMAGES, b"ab")), "bytes of length 2 where a list of bool"),
             (pickle.dumps((b"abcd", [True, False])), "bytes of length 4 where a list of images"),

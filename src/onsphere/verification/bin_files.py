@@ -373,4 +373,6 @@ def _kind(value: Any) -> str:
         return "an unfinished numpy array" if array is None else f"a numpy array of {array.dtype}, shape {array.shape}"
     if isinstance(value, bytes | bytearray | list | tuple):
         return f"{type(value).__name__} of length {len(value)}"
+    if isinstance(value, int) and value.bit_length() > 64:  # Python refuses to write out very long ones
+        return f"an int of {value.bit_length()} bits"
     return repr(value)[:60] if isinstance(value, bool | int | str) or value is None else f"a {type(value).__name__}"
