@@ -139,6 +139,15 @@ def test_equal_opposite_and_zero_vectors_have_finite_gradients(margin, scale, dt
 
 
 @pytest.mark.parametrize("angular", [Cosine(), Linear()], ids=str)
+@pytest.mark.parametrize("margin", [None, SphereFace(2), CosFace(0.35)], ids=str)
+def test_zero_features_move_nothing(margin, angular):
+    features, weight = torch.zeros(B, D).requires_grad_(), double(C, D).detach().float().requires_grad_()
+    angular_softmax(features, weight, LABELS, margin, angular=angular, scale=8.0).backward()
+    assert not features.grad.any()
+    assert not weight.grad.any()
+
+
+@pytest.mark.parametrize("angular", [Cosine(), Linear()], ids=str)
 @pytest.mark.parametrize("normalize", [True, False])
 def test_tiny_weights_have_the_gradient_of_their_formula(angular, normalize):
     """The square of the inverse of their norm is beyond float32."""

@@ -141,12 +141,15 @@ def CosFacePlus(
 ) -> Plus:
     r"""AM-Softmax with MHE: CosFace and the energy between the batch's classes and all.
 
+    .. math:: \mathcal{L}_{AMS}(s, m) + \lambda \frac{1}{B(C-1)} \sum_{i=1}^{B} \sum_{j \ne y_i}
+        f_s(\|\hat w_{y_i} - \hat w_j\|)
+
     Args:
         in_features: D.
         num_classes: C.
         m: taken from the cosine; default 0.35.
-        scale: s of the head; default 64.
-        coefficient: weight of the energy; default 1, the thesis's for output layers (D.1).
+        scale: s of the head; default 64, that of CosFace's paper; AM-Softmax's, whose settings D.6 takes, is 30.
+        coefficient: lambda, weight of the energy; default 1, the thesis's for output layers (D.1).
         s: power of the energy; default 2.
 
     Raises:
