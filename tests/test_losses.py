@@ -189,10 +189,14 @@ def test_features_on_the_target_are_pushed_with_a_bounded_force():
 def test_autocast_changes_nothing(dtype):
     features, weight = double(B, D).detach().to(dtype), double(C, D, seed=2).detach().float()
     expected = angular_softmax(features.float(), weight, LABELS, ArcFace(0.5))
+    head = AngularSoftmax(D, C)
+    head.weight.data = weight
     with torch.autocast("cpu", dtype=dtype):
         loss = angular_softmax(features, weight, LABELS, ArcFace(0.5))
-    assert loss.dtype == torch.float32
+        logits = head.logits(features)
+    assert loss.dtype == logits.dtype == torch.float32
     torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(logits, head.logits(features))
 
 
 def test_a_scaled_half_precision_step_is_finite():
