@@ -33,7 +33,7 @@ def run(words: str) -> int:
 
 
 def test_a_search_prints_one_row(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("--n 7 --d 3 --budget 0.5") == 0
+    assert run("--n 7 --d 3 --budget 60") == 0
     said = capsys.readouterr().out
     head, _, row, *notes = said.splitlines()
     assert all(

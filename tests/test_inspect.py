@@ -363,7 +363,7 @@ def test_layers_and_samples_are_passed_on(capsys: pytest.CaptureFixture[str]) ->
         ([], "the following arguments are required: FILE | MODULE:FACTORY"),
         (["model.pt", "--treshold", "1"], "unknown argument '--treshold'; did you mean --threshold?"),
         (["model.pt", "--top", "0"], "--top must be at least 1, got 0"),
-        (["model.pt", "--top", "x"], "argument --top: invalid int value: 'x'"),
+        (["model.pt", "--top", "x"], "--top: invalid int value: 'x'"),
         (["model.pt", "--threshold", "1"], "threshold is a cosine, at least -1 and below 1; got 1.0"),
         (["model.pt", "--max_neurons", "1"], "max_neurons must be at least 2"),
         (["model.pt", "--layers", "x*"], "no layer matches 'x*'; the layers are: layers.1, layers.2, layers.10"),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal
 
+from onsphere.cli.arguments import Parser
 from onsphere.cli.factory import checked_device, is_dotted, made
 from onsphere.cli.mistakes import Mistake, closest
 from onsphere.cli.progress import Line
@@ -37,19 +37,8 @@ WIDTH = 100  # of the tables in a file or a pipe
 PANELS = 6  # histograms on the page where --top does not say
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise Mistake(f"{message} (all options: {self.prog} --help)")
-
-
-def _parser() -> _Parser:
-    parser = _Parser(
-        prog="onsphere inspect",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+def _parser() -> Parser:
+    parser = Parser("onsphere inspect", DESCRIPTION, EXAMPLES)
     parser.add_argument(
         "what",
         metavar="FILE | MODULE:FACTORY",
@@ -79,10 +68,7 @@ def _parser() -> _Parser:
 def inspect(argv: Sequence[str]) -> int:
     """`onsphere inspect FILE ...`."""
     parser = _parser()
-    given, unknown = parser.parse_known_args(argv)
-    if unknown:
-        options = [option for action in parser._actions for option in action.option_strings]
-        raise Mistake(f"unknown argument {unknown[0]!r}{closest(unknown[0], options)} (all: {parser.prog} --help)")
+    given = parser.read(argv)
     if given.top is not None and given.top < 1:
         raise Mistake(f"--top must be at least 1, got {given.top}")
     if given.html is not None:

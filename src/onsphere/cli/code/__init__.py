@@ -6,9 +6,9 @@ import argparse
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from onsphere.cli.mistakes import Mistake, closest
+from onsphere.cli.arguments import Parser
+from onsphere.cli.mistakes import Mistake
 
 DESCRIPTION = """\
 Spread n points on the unit sphere in d dimensions as far apart as possible (the Tammes problem, spherical codes), or
@@ -36,19 +36,8 @@ FIGURES = ("5.1", "D.1", "D.2", "2")
 NO_NAME = Path()  # --html without a file
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise Mistake(f"{message.removeprefix('argument ')} (all options: {self.prog} --help)")
-
-
-def _parser() -> _Parser:
-    parser = _Parser(
-        prog="onsphere code",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+def _parser() -> Parser:
+    parser = Parser("onsphere code", DESCRIPTION, EXAMPLES)
     one = parser.add_argument_group("the search for one code")
     one.add_argument("--n", type=int, metavar="N", help="how many points")
     one.add_argument(
@@ -138,14 +127,7 @@ def _parser() -> _Parser:
 def code(argv: Sequence[str]) -> int:
     """`onsphere code ...`."""
     parser = _parser()
-    given, unknown = parser.parse_known_args(argv)
-    if unknown and not unknown[0].startswith("-"):
-        raise Mistake(
-            f"unexpected {unknown[0]!r}: numbers and names follow an option, as in {parser.prog} --n 30 --d 3"
-        )
-    if unknown:
-        options = [option for action in parser._actions for option in action.option_strings]
-        raise Mistake(f"unknown argument {unknown[0]!r}{closest(unknown[0], options)} (all: {parser.prog} --help)")
+    given = parser.read(argv, bare=f"numbers and names follow an option, as in {parser.prog} --n 30 --d 3")
     if given.table and given.figure:
         raise Mistake("--table and --figure are two commands: give one of them")
     _check(given, parser)
@@ -171,7 +153,7 @@ _ONLY: Mapping[tuple[str, ...], tuple[str, ...]] = {
 _JOBS = {"search": "the search for one code", "table": "--table", "figure": "--figure"}
 
 
-def _check(given: argparse.Namespace, parser: _Parser) -> None:
+def _check(given: argparse.Namespace, parser: Parser) -> None:
     """Refuse what goes with another job, and numbers out of range."""
     job = "figure" if given.figure else "table" if given.table else "search"
     for jobs, names in _ONLY.items():

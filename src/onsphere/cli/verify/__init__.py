@@ -8,9 +8,10 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NoReturn
+from typing import TYPE_CHECKING, Literal
 
-from onsphere.cli.mistakes import Mistake, closest, words
+from onsphere.cli.arguments import Parser
+from onsphere.cli.mistakes import Mistake, words
 from onsphere.cli.progress import Line
 
 if TYPE_CHECKING:
@@ -46,19 +47,8 @@ FAR = (1e-1, 1e-2, 1e-3)
 COUNT = 6000  # as LFW's View 2
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise Mistake(f"{message.removeprefix('argument ')} (all options: {self.prog} --help)")
-
-
-def _parser() -> _Parser:
-    parser = _Parser(
-        prog="onsphere verify",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+def _parser() -> Parser:
+    parser = Parser("onsphere verify", DESCRIPTION, EXAMPLES)
     parser.add_argument(
         "sets",
         nargs="*",
@@ -135,10 +125,7 @@ def _parser() -> _Parser:
 def verify(argv: Sequence[str]) -> int:
     """`onsphere verify SET ...`."""
     parser = _parser()
-    given, unknown = parser.parse_known_args(argv)
-    if unknown:
-        options = [option for action in parser._actions for option in action.option_strings]
-        raise Mistake(f"unknown argument {unknown[0]!r}{closest(unknown[0], options)} (all: {parser.prog} --help)")
+    given = parser.read(argv)
     _check(given)
     from onsphere.cli.verify.sets import Choice, named_apart, opened
 
