@@ -141,6 +141,14 @@ def test_folders_with_a_test_set_of_others(tmp_path: Path) -> None:
         open_set(tmp_path)
 
 
+def test_a_training_set_alone_is_no_identity_of_its_own(tmp_path: Path) -> None:
+    folders(tmp_path / "train", ann=2, bob=2, cem=2)
+    made = open_set(tmp_path, train_classes=1)
+    assert made.data.classes == ("ann",)
+    assert made.unseen is not None
+    assert made.unseen.labels.tolist() == [0, 0, 1, 1]
+
+
 def test_files_of_parquet_are_decoded_when_they_are_taken(
     two_splits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,7 +74,7 @@ def open_set(
     train-*.parquet and test-*.parquet, disjoint classes   all of the test set (Omniglot)
     train-*.parquet alone                                  the classes behind the first ``train_classes``
     train/IDENTITY/... and test/IDENTITY/..., disjoint     all of the test set
-    IDENTITY/...                                           the folders behind the first ``train_classes``
+    IDENTITY/..., or train/IDENTITY/... alone              the folders behind the first ``train_classes``
     ====================================================  ============================================
 
     Instead of test it may be validation, val or valid. Labels of the identities to train on become 0 ... C - 1 in their
@@ -164,10 +164,11 @@ def _folders(folder: Path) -> tuple[Splits, tuple[str, ...] | None]:
         encoded, labels = by_class(test, unseen)
         numbers = torch.tensor([names.index(name) for name in unseen])
         return [by_class(folder / "train", seen), (encoded, numbers[labels])], names
-    names = subfolders(folder)
+    alone = folder / "train" if (folder / "train").is_dir() and subfolders(folder / "train") else folder
+    names = subfolders(alone)
     if not names:
         raise FileNotFoundError(f"no parquet file and no folder of an identity in {str(folder)!r}")
-    return [by_class(folder, names)], names
+    return [by_class(alone, names)], names
 
 
 def _rows(folder: Path, splits: Splits, train_classes: int | None) -> list[tuple[int, Tensor]]:
