@@ -327,6 +327,12 @@ def test_the_count_of_annealing_moves_in_training_only():
     torch.testing.assert_close(other(features, LABELS), head(features, LABELS), rtol=0, atol=0)
 
 
+def test_class_weights_move_with_the_head_and_are_not_saved():
+    head = AngularSoftmax(D, C, ArcFace(), class_weight=torch.ones(C))
+    assert list(head.state_dict()) == ["weight"]
+    assert head.double().class_weight.dtype == torch.float64
+
+
 def test_initial_weights_are_small_and_normal():
     torch.manual_seed(0)
     weight = AngularSoftmax(100, 200).weight
