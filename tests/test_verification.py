@@ -94,11 +94,15 @@ class TestCurves:
         assert verification.equal_error_rate(one) == pytest.approx(verification.equal_error_rate(other), abs=1e-12)
 
     def test_a_rate_in_decimals_counts_what_it_says(self) -> None:
-        # 0.001 * 3000 is not exactly 3 for every float: three of three thousand false accepts are allowed.
         scores = np.concatenate([np.arange(3000.0), [2996.5]])
         same = np.append(np.zeros(3000, dtype=bool), True)
         assert verification.tar_at_far(verification.roc(scores, same), 0.001) == 1
         assert verification.tar_at_far(verification.roc(scores, same), 0.0009) == 0
+
+    def test_a_computed_rate_may_be_off_by_rounding(self) -> None:
+        scores, same = [*range(10), 8.5], [*[False] * 10, True]
+        assert 0.3 - 0.2 < 0.1
+        assert verification.tar_at_far(verification.roc(scores, same), 0.3 - 0.2) == 1
 
     @pytest.mark.parametrize("far", [0.0, -1.0, 1.5, math.nan])
     def test_a_rate_that_is_none(self, far: float) -> None:

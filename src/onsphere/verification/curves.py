@@ -82,7 +82,7 @@ def tar_at_far(curve: Roc, far: float) -> float:
     """
     if not 0 < far <= 1:
         raise ValueError(f"far={far!r}: expected a rate above 0, at most 1, such as 0.001")
-    # A rate that is written in decimals is rarely the nearest float of k/n: a hair is no excess.
+    # A rate that was computed, as 0.3 - 0.2, may be a hair below the k/n that is meant: that is no excess.
     return float(curve.tar[np.searchsorted(curve.far, far * (1 + 1e-12), side="right") - 1])
 
 
