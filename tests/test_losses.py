@@ -338,6 +338,7 @@ def test_initial_weights_are_small_and_normal():
     weight = AngularSoftmax(100, 200).weight
     assert weight.shape == (200, 100)
     assert weight.std().item() == pytest.approx(0.01, rel=0.02)
+    assert not AngularSoftmax(4, 5, bias=True).bias.any()
 
 
 def test_plus_adds_a_measure_of_the_class_weights():
