@@ -50,7 +50,7 @@ def test_a_search_prints_one_row(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_json_is_json_and_holds_the_points(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("--n 7 --d 3 --budget 0.3 --seed 3 --json") == 0
+    assert run("--n 7 --d 3 --budget 60 --seed 3 --json") == 0
     data = json.loads(capsys.readouterr().out)
     points = np.array(data["points"])
     assert (data["schema"], data["kind"], data["n"], data["d"], data["seed"]) == (1, "code", 7, 3, 3)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -186,21 +186,57 @@ def write_angles(result: Mapping[str, Any], path: str | os.PathLike[str]) -> Non
 
 def angles_picture(result: Mapping[str, Any], kind: str, *, transparent: bool = False) -> bytes:
     """What `write_angles` writes."""
+
+    def draw(axes: Axes, name: str, seed: Mapping[str, Any]) -> None:
+        panels.angles(axes, seed["end"]["angles"], legend=axes is axes.figure.axes[0])
+        axes.set_title(f"{name}{_facts(seed, accuracy=False)}", fontsize=9, color=SOFT)
+
+    return _panels(result, "angles", "angles between features", draw, (2.9, 1.9), kind, transparent)
+
+
+def _panels(
+    result: Mapping[str, Any],
+    what: str,
+    words: str,
+    draw: Callable[[Axes, str, Mapping[str, Any]], Any],
+    size: tuple[float, float],
+    kind: str,
+    transparent: bool,
+    scale: str | None = None,
+) -> bytes:
+    """A picture with a panel for every row that recorded something.
+
+    Args:
+        result: as `load` returns it.
+        what: the record's name in a seed's ``end``.
+        words: what it is, for the error.
+        draw: draws a row's panel from its name and the seed; gives the image that a colour scale belongs to, if any.
+        size: of a panel, inches.
+        kind: ``svg`` or ``png``.
+        transparent: leave the ground to the page.
+        scale: what the colour scale that all panels share says; None for no scale.
+    """
     from matplotlib import pyplot
 
-    rows = recorded(result, "angles")
+    rows = recorded(result, what)
     if not rows:
-        raise ValueError(f"{result['name']} holds no angles between features: there is nothing to draw")
+        raise ValueError(f"{result['name']} holds no {words}: there is nothing to draw")
     down, across = _grid(len(rows))
+    beside = (0.6, 0.2) if scale else (0.0, 0.0)
     with style(transparent=transparent):
         figure, grid = pyplot.subplots(
-            down, across, figsize=(2.9 * across, 1.9 * down), layout="constrained", squeeze=False
+            down,
+            across,
+            figsize=(size[0] * across + beside[0], size[1] * down + beside[1]),
+            layout="constrained",
+            squeeze=False,
         )
         for axes in grid.flat[len(rows) :]:
             axes.axis("off")
-        for i, ((name, seed), axes) in enumerate(zip(rows, grid.flat, strict=False)):
-            panels.angles(axes, seed["end"]["angles"], legend=i == 0)
-            axes.set_title(f"{name}{_facts(seed, accuracy=False)}", fontsize=9, color=SOFT)
+        for (name, seed), axes in zip(rows, grid.flat, strict=False):
+            image = draw(axes, name, seed)
+        if scale:
+            figure.colorbar(image, ax=grid, label=scale, shrink=0.8)
         return drawn(figure, kind, transparent=transparent)
 
 
@@ -229,24 +265,13 @@ def write_confusion(result: Mapping[str, Any], path: str | os.PathLike[str]) -> 
 
 def confusion_picture(result: Mapping[str, Any], kind: str, *, transparent: bool = False) -> bytes:
     """What `write_confusion` writes."""
-    from matplotlib import pyplot
 
-    rows = recorded(result, "confusion")
-    if not rows:
-        raise ValueError(f"{result['name']} holds no cosines between classes: there is nothing to draw")
-    down, across = _grid(len(rows))
-    with style(transparent=transparent):
-        figure, grid = pyplot.subplots(
-            down, across, figsize=(3.4 * across + 0.6, 3.4 * down + 0.2), layout="constrained", squeeze=False
-        )
-        for axes in grid.flat[len(rows) :]:
-            axes.axis("off")
-        for (name, seed), axes in zip(rows, grid.flat, strict=False):
-            matrix = np.asarray(seed["end"]["confusion"], float)
-            image = panels.cosines(axes, matrix)
-            axes.set_title(f"{name}{inside_outside(matrix)}", fontsize=9, color=SOFT)
-        figure.colorbar(image, ax=grid, label="cosine", shrink=0.8)
-        return drawn(figure, kind, transparent=transparent)
+    def draw(axes: Axes, name: str, seed: Mapping[str, Any]) -> Any:
+        matrix = np.asarray(seed["end"]["confusion"], float)
+        axes.set_title(f"{name}{inside_outside(matrix)}", fontsize=9, color=SOFT)
+        return panels.cosines(axes, matrix)
+
+    return _panels(result, "confusion", "cosines between classes", draw, (3.4, 3.4), kind, transparent, "cosine")
 
 
 def inside_outside(matrix: np.ndarray[Any, Any]) -> str:
@@ -275,23 +300,13 @@ def write_weight_norms(result: Mapping[str, Any], path: str | os.PathLike[str]) 
 
 def weight_norms_picture(result: Mapping[str, Any], kind: str, *, transparent: bool = False) -> bytes:
     """What `write_weight_norms` writes."""
-    from matplotlib import pyplot
 
-    rows = recorded(result, "weight_norms")
-    if not rows:
-        raise ValueError(f"{result['name']} holds no norms of class weights: there is nothing to draw")
-    down, across = _grid(len(rows))
-    with style(transparent=transparent):
-        figure, grid = pyplot.subplots(
-            down, across, figsize=(3.6 * across, 3.0 * down), layout="constrained", squeeze=False
-        )
-        for axes in grid.flat[len(rows) :]:
-            axes.axis("off")
-        for (name, seed), axes in zip(rows, grid.flat, strict=False):
-            found = seed["end"]["weight_norms"]
-            panels.norms(axes, found["norms"], found["counts"])
-            axes.set_title(f"{name}{correlation_words(found['norms'], found['counts'])}", fontsize=9, color=SOFT)
-        return drawn(figure, kind, transparent=transparent)
+    def draw(axes: Axes, name: str, seed: Mapping[str, Any]) -> None:
+        found = seed["end"]["weight_norms"]
+        panels.norms(axes, found["norms"], found["counts"])
+        axes.set_title(f"{name}{correlation_words(found['norms'], found['counts'])}", fontsize=9, color=SOFT)
+
+    return _panels(result, "weight_norms", "norms of class weights", draw, (3.6, 3.0), kind, transparent)
 
 
 def correlation_words(norms: Sequence[float], counts: Sequence[float]) -> str:
