@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache, partial
-from typing import Literal
+from typing import Any, Literal
+
+from torch import Generator, Tensor
 
 from onsphere import data, models
 from onsphere.recipes.image_sets import NOISE, OMNIGLOT, ORL
@@ -86,32 +89,12 @@ def omniglot(
     >>> omniglot("folder", "arcface-mma").row
     'ArcFace + MMA'
     """
-    settings = dict(locals())
-    chosen = objective(row, coefficient)
-    settings["coefficient"] = chosen.coefficient
-    settings["milestones"] = scaled((16, 24), of=28, to=steps) if milestones is None else tuple(milestones)
-    check_positive(width=width, features=features, scale=scale, annealed_after=annealed_after, steps=steps)
-    annealing = Annealing.over(annealed_after * steps, annealing_minimum)
-    tuning = Tuning(annealing, scale, cosface, arcface, pair_weight)
-    network = partial(models.sphereface, depth, features=features, in_channels=1, image_size=image_size, width=width)
-    load = partial(_omniglot, dataset, image_size)
-    protocol = UnseenPairs(pairs, folds)
-    return Recipe(
-        name="omniglot-open-set",
-        row=chosen.label,
-        source="our own, after thesis, Table 5.8",
-        model=partial(recogniser_of, partial(network, batch_norm=True), features, chosen, tuning, load),
-        data=partial(known, load),
-        objective=None,
-        augment=data.shift(shift) if shift else None,
-        regularizer=regularization(*chosen.terms),
-        clip=clip,
-        observe=classifier_angle,
-        evaluate=partial(protocol.metrics, load=load),
-        metric="verification",
-        final=partial(protocol.record, load=load),
-        settings=settings,
-        **by_steps(steps, batch_size, learning_rate, weight_decay, settings["milestones"]),
+    return _recipe(
+        "omniglot-open-set",
+        dict(locals()),
+        partial(_omniglot, dataset, image_size),
+        UnseenPairs(pairs, folds),
+        data.shift(shift) if shift else None,
     )
 
 
@@ -178,32 +161,55 @@ def orl(
     >>> orl("folder").metric
     'verification'
     """
-    settings = dict(locals())
-    chosen = objective(row, coefficient)
-    settings["coefficient"] = chosen.coefficient
-    settings["milestones"] = scaled((16, 24), of=28, to=steps) if milestones is None else tuple(milestones)
-    check_positive(width=width, features=features, scale=scale, annealed_after=annealed_after, steps=steps)
-    annealing = Annealing.over(annealed_after * steps, annealing_minimum)
-    tuning = Tuning(annealing, scale, cosface, arcface, pair_weight)
-    network = partial(models.sphereface, depth, features=features, in_channels=1, image_size=image_size, width=width)
-    load = partial(_orl, dataset, image_size, people)
-    protocol = UnseenPairs(pairs, folds, disjoint=False, mirrored="concatenate")
+    return _recipe(
+        "orl-open-set",
+        dict(locals()),
+        partial(_orl, dataset, image_size, people),
+        UnseenPairs(pairs, folds, disjoint=False, mirrored="concatenate"),
+        data.then(data.flip, data.shift(shift)),
+    )
+
+
+def _recipe(
+    name: str,
+    given: dict[str, Any],
+    load: Callable[[], data.OpenSet],
+    protocol: UnseenPairs,
+    augment: Callable[[Tensor, Generator], Tensor] | None,
+) -> Recipe:
+    """What the two sets have in common; ``given`` are the settings."""
+    steps, features, milestones = given["steps"], given["features"], given["milestones"]
+    chosen = objective(given["row"], given["coefficient"])
+    milestones = scaled((16, 24), of=28, to=steps) if milestones is None else tuple(milestones)
+    settings = {**given, "coefficient": chosen.coefficient, "milestones": milestones}
+    check_positive(**{key: given[key] for key in ("width", "features", "scale", "annealed_after", "steps")})
+    annealing = Annealing.over(given["annealed_after"] * steps, given["annealing_minimum"])
+    tuning = Tuning(annealing, given["scale"], given["cosface"], given["arcface"], given["pair_weight"])
+    body = partial(
+        models.sphereface,
+        given["depth"],
+        features=features,
+        in_channels=1,
+        image_size=given["image_size"],
+        width=given["width"],
+        batch_norm=True,
+    )
     return Recipe(
-        name="orl-open-set",
+        name=name,
         row=chosen.label,
         source="our own, after thesis, Table 5.8",
-        model=partial(recogniser_of, partial(network, batch_norm=True), features, chosen, tuning, load),
+        model=partial(recogniser_of, body, features, chosen, tuning, load),
         data=partial(known, load),
         objective=None,
-        augment=data.then(data.flip, data.shift(shift)),
+        augment=augment,
         regularizer=regularization(*chosen.terms),
-        clip=clip,
+        clip=given["clip"],
         observe=classifier_angle,
         evaluate=partial(protocol.metrics, load=load),
         metric="verification",
         final=partial(protocol.record, load=load),
         settings=settings,
-        **by_steps(steps, batch_size, learning_rate, weight_decay, settings["milestones"]),
+        **by_steps(steps, given["batch_size"], given["learning_rate"], given["weight_decay"], milestones),
     )
 
 
