@@ -374,6 +374,8 @@ def test_a_head_is_a_layer_for_regularizers_and_inspection():
         (lambda head: head(torch.zeros(2, D), torch.zeros(3, dtype=torch.int64)), r"expected \(2,\), torch.int64"),
         (lambda head: head(torch.zeros(2, 5), LABELS[:2]), r"features of shape \(2, 5\).*expected \(B, 4\)"),
         (lambda head: head(torch.zeros(2, D, dtype=torch.int64), LABELS[:2]), "floating point"),
+        (lambda head: head.logits(torch.zeros(2, 5)), r"features of shape \(2, 5\).*expected \(\.\.\., 4\)"),
+        (lambda head: head.logits(torch.zeros(2, D, dtype=torch.int64)), "floating point"),
         (lambda head: head(torch.zeros(0, D), LABELS[:0]), "the batch is empty"),
     ],
 )

@@ -196,7 +196,11 @@ class AngularSoftmax(nn.Module):
         return loss
 
     def logits(self, features: Tensor) -> Tensor:
-        """Scores of all classes without the margin, (B, C), or (..., C) for features (..., D)."""
+        """Scores of all classes without the margin, (B, C), or (..., C) for features (..., D).
+
+        Raises:
+            ValueError: the features are not D wide, or not floating point.
+        """
         return plain_logits(features, self.weight, self.bias, self.scale, self.normalize_weight, self.angular)
 
     def extra_repr(self) -> str:
@@ -207,6 +211,11 @@ def plain_logits(
     features: Tensor, weight: Tensor, bias: Tensor | None, scale: Scale, normalize_weight: bool, angular: Angular
 ) -> Tensor:
     """s g(theta) + b of all classes, with the operations of torch alone so that they can be exported."""
+    if not features.is_floating_point() or features.ndim < 1 or features.shape[-1] != weight.shape[1]:
+        raise ValueError(
+            f"features of shape {tuple(features.shape)} and type {features.dtype}: expected (..., {weight.shape[1]}), "
+            "floating point"
+        )
     with torch.autocast(features.device.type, enabled=False):
         dtype = torch.promote_types(torch.promote_types(features.dtype, weight.dtype), torch.float32)
         x, w = features.to(dtype), weight.to(dtype)

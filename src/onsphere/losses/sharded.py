@@ -50,7 +50,7 @@ class ShardedAngularSoftmax(nn.Module):
 
     The gradient of a process's features is R times the loss's derivative, which is what the mean of gradients over
     processes of ``DistributedDataParallel`` needs; those of the weights are the loss's derivatives. Wrap the network in
-    DDP, and leave the head outside; give it a parameter group of its own.
+    DDP, and leave the head outside; give it a parameter group of its own, and clip its gradients by themselves.
 
     Over several processes ``weight`` is a DTensor of the logical shape (C, D), so that ``torch.distributed.checkpoint``
     saves one tensor whatever the number of processes is, and loads it into any other number; the state of an optimizer
