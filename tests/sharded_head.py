@@ -87,7 +87,8 @@ def compare(rank: int, processes: int, classes: int = CLASSES) -> float:
         ]
         if single.bias is not None:
             pairs.append((whole(head.bias.grad), single.bias.grad))
-        worst = max([worst, *((a - b).abs().max().item() for a, b in pairs if a.numel())])
+        differences = [worst, *((a - b).abs().max().item() for a, b in pairs if a.numel())]
+        worst = torch.tensor(differences, dtype=torch.float64).max().item()  # NaN stays NaN
     return worst
 
 
@@ -130,6 +131,37 @@ def stateful(body: nn.Module, head: nn.Module, optimizer: torch.optim.Optimizer)
 def put_back(body: nn.Module, head: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, object]) -> None:
     body.load_state_dict(state["body"])
     head.load_state_dict(state["head"])
+
+
+def compare_sampled(rank: int, processes: int) -> float:
+    """The largest difference of a sampled step from a head that has the classes of all samples and no others."""
+    features, labels = batch()
+    everywhere = torch.tensor(sorted({*labels.tolist(), 0, CLASSES - 1}))
+    case = {"scale": 8.0, "bias": True, "class_weight": torch.linspace(0.5, 2, CLASSES, dtype=torch.float64)}
+    torch.manual_seed(0)
+    head = ShardedAngularSoftmax(DIM, CLASSES, CosFace(), sample_rate=0.5, dtype=torch.float64, **case)
+    here = everywhere[(everywhere >= head.first) & (everywhere < head.last)] - head.first
+    head._sample = lambda rows, weight: here
+    case["class_weight"] = case["class_weight"][everywhere]
+    single = AngularSoftmax(DIM, len(everywhere), CosFace(), dtype=torch.float64, **case)
+    single.weight.data = whole(head.weight.detach())[everywhere]
+    mine = own(features, rank, processes).clone().requires_grad_()
+    loss = head(mine, own(labels, rank, processes))
+    expected = single(features, torch.searchsorted(everywhere, labels))
+    loss.backward()
+    expected.backward()
+    grads = [
+        (whole(head.weight.grad)[everywhere], single.weight.grad),
+        (whole(head.bias.grad)[everywhere], single.bias.grad),
+    ]
+    return max((a - b).abs().max().item() for a, b in [(loss, expected), *grads])
+
+
+def of_all(worst: float, processes: int) -> float:
+    """The largest of what the processes found; only one of them reports."""
+    found = [torch.empty(1, dtype=torch.float64) for _ in range(processes)]
+    torch.distributed.all_gather(found, torch.tensor([worst], dtype=torch.float64))
+    return torch.cat(found).max().item()
 
 
 def check_errors(rank: int, processes: int) -> list[str]:
@@ -187,6 +219,7 @@ def check_plus(rank: int, processes: int) -> tuple[float, str]:
     loss.backward()
     expected.backward()
     worst = max((loss - expected).abs().item(), (whole(head.weight.grad) - single.weight.grad).abs().max().item())
+    worst = of_all(worst, processes)
     try:
         Plus(head, MHE(data_dependent=True), 1.0)(own(features, rank, processes), own(labels, rank, processes))
     except ValueError as error:
@@ -199,7 +232,8 @@ def work(rank: int, processes: int, folder: Path) -> None:
     store = torch.distributed.FileStore(str(folder / f"store{processes}"), processes)
     torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=processes)
     found = {
-        "worst": max(compare(rank, processes, classes) for classes in (CLASSES, *FEW)),
+        "worst": of_all(max(compare(rank, processes, classes) for classes in (CLASSES, *FEW)), processes),
+        "worst sampled": of_all(compare_sampled(rank, processes), processes),
         "alike": check_generators(rank, processes),
         "plus": check_plus(rank, processes),
         "copied": check_copy(rank, processes),

@@ -357,6 +357,15 @@ def test_plus_adds_a_measure_of_the_class_weights():
         Plus(AngularSoftmax(D, C), osp.MMA, 1.0)
 
 
+def test_plus_forms_hand_their_settings_to_the_head():
+    arcface, cosface = ArcFacePlus(D, C, 0.3, scale=8.0).head, CosFacePlus(D, C, 0.2, scale=9.0).head
+    assert (arcface.margin, arcface.scale) == (ArcFace(0.3), 8.0)
+    assert (cosface.margin, cosface.scale) == (CosFace(0.2), 9.0)
+    sphereface = SphereFacePlus(D, C, 3.0, s=1.0)
+    assert (sphereface.head.margin.margin, sphereface.head.scale) == (SphereFace(3.0), "feature_norm")
+    assert sphereface.measure.s == 1.0
+
+
 def test_a_head_is_a_layer_for_regularizers_and_inspection():
     model = nn.Sequential(nn.Linear(3, D), AngularSoftmax(D, C, ArcFace()))
     regularizer = osp.Regularizer(model, osp.MHE(data_dependent=True), 1.0, osp.where.output)

@@ -24,6 +24,11 @@ def test_values_and_gradients_are_those_of_one_process(found, processes):
 
 
 @pytest.mark.parametrize("processes", [2, 4])
+def test_a_sampled_step_over_processes_is_that_of_a_head_with_the_sampled_classes(found, processes):
+    assert found[processes]["worst sampled"] < 1e-12
+
+
+@pytest.mark.parametrize("processes", [2, 4])
 def test_training_is_that_of_one_process(found, processes):
     assert found[processes]["from scratch"] == pytest.approx(found[1]["from scratch"], rel=1e-9)
 
