@@ -73,11 +73,24 @@ def angular_softmax(
     0.3133
     """
     check_form(margin, scale, normalize_weight, angular, reduction, label_smoothing)
-    check_batch(features, labels, weight)
-    check_labels(labels, len(weight))
     check_vectors(len(weight), bias=bias, class_weight=class_weight)
     height = None if scale == "feature_norm" else float(scale)
     form = kernel.Form(margin, angular, height, normalize_weight, label_smoothing, len(weight))
+    return _loss(features, weight, labels, form, bias, reduction, class_weight)
+
+
+def _loss(
+    features: Tensor,
+    weight: Tensor,
+    labels: Tensor,
+    form: kernel.Form,
+    bias: Tensor | None,
+    reduction: Reduction,
+    class_weight: Tensor | None,
+) -> Tensor:
+    """The same, where all but the batch is known to be right."""
+    check_batch(features, labels, weight)
+    check_labels(labels, len(weight))
     dtype = torch.promote_types(torch.promote_types(features.dtype, weight.dtype), torch.float32)
     bias = None if bias is None else bias.to(dtype)
     class_weight = None if class_weight is None else class_weight.to(weight.device, dtype)
@@ -179,19 +192,7 @@ class AngularSoftmax(nn.Module):
         return self._loss(features, labels)
 
     def _loss(self, features: Tensor, labels: Tensor) -> Tensor:
-        loss = angular_softmax(
-            features,
-            self.weight,
-            labels,
-            self.margin,
-            scale=self.scale,
-            normalize_weight=self.normalize_weight,
-            angular=self.angular,
-            bias=self.bias,
-            reduction=self.reduction,
-            label_smoothing=self.label_smoothing,
-            class_weight=self.class_weight,
-        )
+        loss = _loss(features, self.weight, labels, form_of(self), self.bias, self.reduction, self.class_weight)
         count_step(self)
         return loss
 
@@ -227,6 +228,12 @@ def plain_logits(
         if not normalize_weight:
             logits = logits * length
         return logits if bias is None else logits + bias.to(dtype)
+
+
+def form_of(head: Any) -> kernel.Form:
+    """What the logits of a head are."""
+    height = None if head.scale == "feature_norm" else float(head.scale)
+    return kernel.Form(head.margin, head.angular, height, head.normalize_weight, head.label_smoothing, head.num_classes)
 
 
 def count_step(head: nn.Module) -> None:

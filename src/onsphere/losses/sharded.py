@@ -24,6 +24,7 @@ from onsphere.losses.angular_softmax import (
     check_vectors,
     count_step,
     described,
+    form_of,
     plain_logits,
     reduced,
 )
@@ -183,13 +184,9 @@ class ShardedAngularSoftmax(nn.Module):
             weight = _rows(weight, sample)
             bias = None if bias is None else _rows(bias, sample)
             chosen = sample + self.first
-        height = None if self.scale == "feature_norm" else float(self.scale)
-        form = kernel.Form(
-            self.margin, self.angular, height, self.normalize_weight, self.label_smoothing, self.num_classes
-        )
         bias = None if bias is None else bias.to(dtype)
         losses = kernel.losses(
-            features, weight.to(dtype), bias, rows, class_weight, form, rows=chosen, group=self.group
+            features, weight.to(dtype), bias, rows, class_weight, form_of(self), rows=chosen, group=self.group
         )
         count_step(self)
         return reduced(losses, self.reduction, sample_weight)
