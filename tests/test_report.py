@@ -394,6 +394,33 @@ def test_a_row_with_an_addition_is_set_against_the_row_without_it() -> None:
         report.differences(result, base="CosFace")
 
 
+def test_many_rows_are_told_in_a_sentence_an_outcome() -> None:
+    """Every seed of the first ten rows gains the same, so that they are sure; one row jumps about, one has a seed."""
+    result = verified()
+    softmax, *_ = result["rows"]
+    rows = [softmax]
+    for r in range(10):
+        rows.append(copy.deepcopy(softmax) | {"row": f"m={r}"})
+        for run in rows[-1]["seeds"]:
+            run["final"]["verification"] += 1 if r else -1
+    jumping, single = copy.deepcopy(softmax) | {"row": "m=1 + MMA"}, copy.deepcopy(softmax) | {"row": "once"}
+    for k, run in enumerate(jumping["seeds"]):
+        run["final"]["verification"] += k - 1
+    single["seeds"] = single["seeds"][:1]
+    result["rows"] = [*rows, jumping, single]
+    said = report.notes(result)
+    starts = [note.split(":")[0] for note in said]
+    against = "Verification accuracy against softmax, "
+    assert f"{against}hurt" in starts
+    assert f"{against}helped" in starts
+    assert f"{against}no clear difference (the 95 % interval contains zero)" in starts
+    assert f"{against}one paired seed, no standard error" in starts
+    helped = next(note for note in said if note.startswith(f"{against}helped"))
+    assert all(f"m={r} +1.00 ± 0.00" in helped for r in range(1, 10))
+    assert "m=0" not in helped
+    assert any("against the same row without the addition" in note and "m=1 + MMA -1.00" in note for note in said)
+
+
 @pytest.mark.parametrize(
     ("metric", "words"), [("eer", "equal error rate -2.00 points"), ("afs", "Fisher score -0.100 ag")]
 )

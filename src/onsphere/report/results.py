@@ -15,6 +15,7 @@ from scipy.special import stdtrit
 from onsphere.report.metrics import DEVIATION, Metric, extra_metrics, main_metric
 
 SCHEMA = 1
+FEW_ROWS = 9  # up to which every difference gets a sentence of its own
 ANGLES = "minimum_angle_deg"  # the observation that holds every layer's minimum angle, one value an epoch
 
 
@@ -296,12 +297,19 @@ def notes(result: Mapping[str, Any]) -> list[str]:
         return ["This result has no rows."]
     said = missing(result)
     base = rows[0]
-    for difference in differences(result):
-        said.append(_verdict(difference, base.name, main_metric(result)))
-    for name, plain in additions(result).items():
-        for difference in differences(result, base=plain):
-            if difference.row == name:
-                said.append(_verdict(difference, plain, main_metric(result)))
+    metric, from_first = main_metric(result), differences(result)
+    from_plain = [
+        (difference, plain)
+        for name, plain in additions(result).items()
+        for difference in differences(result, base=plain)
+        if difference.row == name
+    ]
+    if len(rows) <= FEW_ROWS:
+        said += [_verdict(difference, base.name, metric) for difference in from_first]
+        said += [_verdict(difference, plain, metric) for difference, plain in from_plain]
+    else:
+        said += _verdicts(from_first, base.name, metric)
+        said += _verdicts([difference for difference, _ in from_plain], "the same row without the addition", metric)
     if any(row.seeds == 1 for row in rows):
         said.append("A row with a single seed has no spread: do not compare rows by it.")
     said += _over_folds(result)
@@ -344,6 +352,27 @@ def _over_folds(result: Mapping[str, Any]) -> list[str]:
                 "mean over rows and seeds."
             )
     return said
+
+
+def _verdicts(found: Sequence[Difference], base: str, metric: Metric) -> list[str]:
+    """What _verdict says of many rows, in a sentence for each outcome."""
+    outcomes: dict[str, list[str]] = {}
+    for difference in found:
+        sure = difference.half_width is not None and abs(difference.mean) > difference.half_width
+        outcome = "no clear difference (the 95 % interval contains zero)"
+        if difference.error is None:
+            outcome = "one paired seed, no standard error"
+        elif sure:
+            outcome = "helped" if metric.better(difference.mean, 0.0) else "hurt"
+        error = "" if difference.error is None else f" ± {difference.error:.{metric.digits}f}"
+        outcomes.setdefault(outcome, []).append(f"{difference.row} {difference.mean:+.{metric.digits}f}{error}")
+    counts = sorted({difference.count for difference in found})
+    seeds = f"{' or '.join(map(str, counts))} paired seed{'s' if counts != [1] else ''}"
+    return [
+        f"{metric.words[0].upper()}{metric.words[1:]} against {base}, {outcome}: {'; '.join(rows)}{metric.unit} "
+        f"(± standard error, {seeds})."
+        for outcome, rows in outcomes.items()
+    ]
 
 
 def _verdict(difference: Difference, base: str, metric: Metric) -> str:
