@@ -37,6 +37,7 @@ check: setup
 bench: setup
 	$(BIN)/python benchmarks/diversity.py
 	$(BIN)/python benchmarks/heads.py
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/verification.py
 	$(BIN)/python -m onsphere.report README.md
 
 codes: setup
@@ -46,6 +47,12 @@ codes: setup
 docs: setup
 	$(BIN)/python -m onsphere.report --picture results/table3-digits.json docs/demo.svg
 	$(BIN)/python -m onsphere.report --features results/thesis-figure5.4-mnist.json docs/figure5.4.png
+	$(BIN)/python -m onsphere.report --features results/mnist-features-2d.json docs/figure2.2.png
+	$(BIN)/python -m onsphere.report --features results/mnist-features-3d.json docs/figure2.10.png
+	$(BIN)/python -m onsphere.report --confusion results/mnist-features-3d.json docs/figure2.5.png
+	$(BIN)/python -m onsphere.report --margins docs/figure2.3.svg
+	$(BIN)/python -m onsphere.report --regions docs/figure2.4.svg
+	$(BIN)/python -m onsphere.report --sphere-regions docs/figure2.8.png
 	$(BIN)/python -m onsphere.report README.md
 	$(BIN)/onsphere code --figure 5.1 --save docs/figure5.1.png
 	$(BIN)/onsphere code --figure D.1 --save docs/figureD.1.png
