@@ -83,7 +83,7 @@ def parquet(
     """A data set in Hugging Face's parquet layout, decoded once into memory; CIFAR-100 takes a few seconds.
 
     Args:
-        folder: holds train-*.parquet and test-*.parquet, itself or in a subfolder ``data``.
+        folder: holds ``train-*.parquet`` and ``test-*.parquet``, itself or in a subfolder ``data``.
         label: the column of labels; by default ``label``, or ``fine_label`` where there is none.
         name: as it shall stand in tables; by default the folder's name.
         test_split: the split to test on; by default the first of test, validation, val and valid.
