@@ -629,7 +629,7 @@ def test_the_tables_of_a_readme_are_made_from_the_files(tmp_path: Path) -> None:
     assert readme.read_text() == README
     assert main([str(readme)]) == 0
     text = readme.read_text()
-    assert text.startswith("top\n<!-- results:begin -->\n\n### table3-digits\n\n| Regularization |")
+    assert text.startswith("top\n<!-- results:begin -->\n\n### demo\n\n| Regularization |")
     assert "old" not in text
     assert "### speed\n\n| What |" in text
     assert main([str(readme), "--check"]) == 0

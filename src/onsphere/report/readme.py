@@ -44,7 +44,7 @@ def _results(folder: Path) -> str:
             parts.append(f"### {codes['name']}\n\n{codes_markdown(codes, full=False)}")
         else:
             result = load(file)
-            parts.append(f"### {result['name']}\n\n{markdown(result)}")
+            parts.append(f"### {file.stem}\n\n{markdown(result)}")
     return "\n\n".join(parts) or "No result has been recorded yet."
 
 
