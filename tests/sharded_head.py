@@ -15,7 +15,7 @@ import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from onsphere import MHE, MMA, Regularizer
+from onsphere import MHE, MMA, Regularizer, functional
 from onsphere.losses import AngularSoftmax, Plus, ShardedAngularSoftmax
 from onsphere.margins import Annealed, ArcFace, CosFace, SphereFace
 
@@ -172,8 +172,12 @@ def check_errors(rank: int, processes: int) -> list[str]:
     try:
         head(own(features, rank, processes), own(labels, rank, processes))
     except ValueError as error:
-        return [str(error)]
-    return []
+        said = [str(error)]
+    try:
+        functional.mma(head.weight)
+    except ValueError as error:
+        said.append(str(error))
+    return said
 
 
 def check_sample(rank: int, processes: int) -> list[int]:

@@ -164,6 +164,22 @@ class TestImages:
         assert (one["same"], one["folds"]) == (30, 3)
         assert found("people --model verified_models:build --count 200 --folds 10 --shared", capsys)[0]["same"] == 100
 
+    def test_parquet_files_are_the_same_as_folders(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        # The folders in the order in which they are read: P0, P1, P10, P11, P2, ...
+        files = [file for person in sorted(Path("people").iterdir()) for file in sorted(person.iterdir())]
+        labels = [number for number in range(12) for _ in range(5)]
+        cells = [{"bytes": file.read_bytes(), "path": None} for file in files]
+        pq.write_table(pa.table({"image": cells, "label": labels}), tmp_path / "test-0.parquet")
+        words = "--model verified_models:build --count 60 --folds 3"
+        one, other = (found(f"{where} {words}", capsys)[0] for where in ("people", tmp_path))
+        assert numbers(one) == numbers(other)
+        (tmp_path / "test-0.parquet").rename(tmp_path / "train-0.parquet")
+        assert run(f"{tmp_path} {words}") == 2
+        assert "no file test-*.parquet" in capsys.readouterr().err
+
     def test_weights_are_loaded(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         namespace: dict[str, Any] = {}
         exec(MODEL, namespace)

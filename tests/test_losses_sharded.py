@@ -40,7 +40,9 @@ def test_a_checkpoint_goes_on_with_another_number_of_processes(found):
 
 @pytest.mark.parametrize("processes", [2, 4])
 def test_every_process_says_what_is_wrong(found, processes):
-    assert found[processes]["errors"] == ["labels[0] is 11: expected 0 to 10"]
+    label, measure = found[processes]["errors"]
+    assert label == "labels[0] is 11: expected 0 to 10"
+    assert "is shared out over processes: expected weight.full_tensor()" in measure
 
 
 @pytest.mark.parametrize("processes", [2, 4])

@@ -196,6 +196,12 @@ class TestFolds:
             "tar_at_far_0.001": 100.0, "tar_at_far_1e-06": 100.0,
         }  # fmt: skip
 
+    def test_percent_has_no_digits_that_rounding_left(self) -> None:
+        same = np.tile([True, False], 100)
+        scores = np.where(same, 1.0, 0.0)
+        scores[2 * np.arange(71)] = -1.0  # 29 of 100 pairs of one identity are accepted
+        assert verification.verify(scores, same, far=[1e-3]).percent()["tar_at_far_0.001"] == 29.0
+
     def test_pairs_bring_their_folds(self) -> None:
         pairs = Pairs([0, 0, 0, 0], [1, 2, 3, 4], [True, False, True, False], [5, 5, 9, 9])
         assert len(verification.verify([1.0, 0.0, 1.0, 0.0], pairs).thresholds) == 2

@@ -186,6 +186,11 @@ def directions(weight: Tensor) -> Rows:
         raise ValueError(
             f"expected a floating-point matrix (n, d) with one neuron a row, got {weight.dtype} {tuple(weight.shape)}"
         )
+    if hasattr(weight, "full_tensor"):
+        raise ValueError(
+            f"weight of shape {tuple(weight.shape)} is shared out over processes: expected weight.full_tensor(), or "
+            "onsphere.Regularizer, which gathers it"
+        )
     matrix = weight.detach()
     matrix = matrix if matrix.dtype == torch.float64 else matrix.float()
     if weight.numel() == 0:

@@ -57,11 +57,11 @@ class Verification:
             {'verification': 100.0, 'verification_sd': 0.0, 'eer': 0.0, 'auc': 100.0, 'tar_at_far_0.5': 100.0}
         """
         return {
-            "verification": 100 * self.accuracy,
-            "verification_sd": 100 * self.accuracy_std,
-            "eer": 100 * self.eer,
-            "auc": 100 * self.auc,
-            **{f"tar_at_far_{far:g}": 100 * tar for far, tar in self.tar_at_far.items()},
+            "verification": _percent(self.accuracy),
+            "verification_sd": _percent(self.accuracy_std),
+            "eer": _percent(self.eer),
+            "auc": _percent(self.auc),
+            **{f"tar_at_far_{far:g}": _percent(tar) for far, tar in self.tar_at_far.items()},
         }
 
 
@@ -173,3 +173,8 @@ def best_threshold(scores: ArrayLike, same: ArrayLike) -> float:
     low, high = below[widest], above[widest]
     middle = low + (high - low) / 2
     return float(middle if middle > low else high)  # neighbouring floats have no middle
+
+
+def _percent(share: float) -> float:
+    """Without the digits that rounding leaves: 0.29 is 29.0, not 28.999999999999996."""
+    return round(100 * share, 9)

@@ -55,7 +55,8 @@ def _parser() -> Parser:
         type=Path,
         metavar="SET",
         help="images: a .bin set as insightface packs them, read without running what is in it; or a folder of images, "
-        "with --pairs or with a folder for each identity, from which pairs are drawn. All need --model",
+        "with --pairs, or with a folder for each identity or test-*.parquet, from which pairs are drawn. All need "
+        "--model or --run",
     )
     parser.add_argument(
         "--features", action="append", type=Path, default=[], metavar="FILE", help="features instead; may be repeated"

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from onsphere.cli.mistakes import Mistake, words
 from onsphere.data.decoding import Encoded, header
 from onsphere.data.folders import Paths
+from onsphere.data.memory import TEST
+from onsphere.data.parquet_files import read_split
 from onsphere.verification import NamedPairs, Pairs, consecutive_folds, random_pairs, read_bin, read_pairs
 from onsphere.verification.pairs_file import SUFFIXES
 
@@ -126,20 +128,25 @@ def image_size(encoded: Encoded) -> tuple[int, int]:
 
 
 def _folder(path: Path, choice: Choice) -> Set:
+    name = path.resolve().name
     if choice.pairs is not None:
         named = read_pairs(choice.pairs)
-        files = named.files(path)
-        pairs = choice.cut(named.pairs)
-    else:
-        files, labels = [], []
-        for number, folder in enumerate(sorted(each for each in path.iterdir() if each.is_dir())):
-            inside = sorted(each for each in folder.rglob("*") if each.suffix.lower() in SUFFIXES)
-            files += inside
-            labels += [number] * len(inside)
-        if not files:
-            raise ValueError("there are no images in folders, one an identity; or give --pairs")
-        pairs = choice.drawn(np.array(labels))
-    return Set(path.resolve().name, path, pairs, encoded=Paths(tuple(map(str, files))), drawn=choice.pairs is None)
+        return Set(name, path, choice.cut(named.pairs), encoded=_paths(named.files(path)))
+    if any(path.glob("*.parquet")) or any(path.glob("data/*.parquet")):
+        shards, numbers, _ = read_split(path, TEST, None)
+        return Set(name, path, choice.drawn(numbers.numpy()), encoded=shards, drawn=True)
+    files, labels = [], []
+    for number, folder in enumerate(sorted(each for each in path.iterdir() if each.is_dir())):
+        inside = sorted(each for each in folder.rglob("*") if each.suffix.lower() in SUFFIXES)
+        files += inside
+        labels += [number] * len(inside)
+    if not files:
+        raise ValueError("there are no images in folders, one an identity, nor test-*.parquet; or give --pairs")
+    return Set(name, path, choice.drawn(np.array(labels)), encoded=_paths(files), drawn=True)
+
+
+def _paths(files: Sequence[Path]) -> Paths:
+    return Paths(tuple(map(str, files)))
 
 
 def _rows(path: Path, choice: Choice) -> Set:
