@@ -31,8 +31,6 @@ __all__ = [
     "widest_class",
 ]
 
-_COSINE = Cosine()
-
 
 class Margin(Protocol):
     """What gives psi: angles in radians in [0, pi], and the g that stands for the cosine, to values of their shape.
@@ -70,7 +68,7 @@ class SphereFace:
     def __post_init__(self) -> None:
         _at_least_one(m=self.m)
 
-    def psi(self, theta: Tensor, angular: Angular = _COSINE) -> Tensor:
+    def psi(self, theta: Tensor, angular: Angular = Cosine()) -> Tensor:
         return _folded(self.m * theta, angular)
 
 
@@ -100,7 +98,7 @@ class LSoftmax:
     def __post_init__(self) -> None:
         _at_least_one(m=self.m)
 
-    def psi(self, theta: Tensor, angular: Angular = _COSINE) -> Tensor:
+    def psi(self, theta: Tensor, angular: Angular = Cosine()) -> Tensor:
         return _folded(self.m * theta, angular)
 
 
@@ -127,7 +125,7 @@ class CosFace:
     def __post_init__(self) -> None:
         _not_negative(m=self.m)
 
-    def psi(self, theta: Tensor, angular: Angular = _COSINE) -> Tensor:
+    def psi(self, theta: Tensor, angular: Angular = Cosine()) -> Tensor:
         return angular(theta) - self.m
 
 
@@ -164,7 +162,7 @@ class ArcFace:
             words = f"expected radians in [0, pi / 2]; {self.m!r} degrees are {_radians(self.m)}"
             raise ValueError(f"m={self.m!r}: {words}")
 
-    def psi(self, theta: Tensor, angular: Angular = _COSINE) -> Tensor:
+    def psi(self, theta: Tensor, angular: Angular = Cosine()) -> Tensor:
         if not isinstance(angular, Cosine):
             raise ValueError(f"ArcFace with angular={angular!r}: expected Cosine(); Combined(m2={self.m}) takes any")
         if self.easy_margin:
@@ -207,7 +205,7 @@ class Combined:
             raise ValueError(f"m2={self.m2!r}: expected radians in [0, pi)")
         _not_negative(m3=self.m3)
 
-    def psi(self, theta: Tensor, angular: Angular = _COSINE) -> Tensor:
+    def psi(self, theta: Tensor, angular: Angular = Cosine()) -> Tensor:
         return _folded(self.m1 * theta + self.m2, angular) - self.m3
 
 
@@ -277,7 +275,7 @@ class Annealed(nn.Module):
         """Count a step."""
         self.iteration += 1
 
-    def psi(self, theta: Tensor, angular: Angular = _COSINE) -> Tensor:
+    def psi(self, theta: Tensor, angular: Angular = Cosine()) -> Tensor:
         weight = self.weight.to(theta)
         return (weight * angular(theta) + self.margin.psi(theta, angular)) / (1 + weight)
 

@@ -18,7 +18,6 @@ __all__ = ["AngularSoftmax", "angular_softmax"]
 Reduction = Literal["mean", "sum", "none"]
 Scale = float | Literal["feature_norm"]
 WEIGHT_STD = 0.01
-_COSINE = Cosine()
 
 
 def angular_softmax(
@@ -29,7 +28,7 @@ def angular_softmax(
     *,
     scale: Scale = 64.0,
     normalize_weight: bool = True,
-    angular: Angular = _COSINE,
+    angular: Angular = Cosine(),
     bias: Tensor | None = None,
     reduction: Reduction = "mean",
     label_smoothing: float = 0.0,
@@ -158,7 +157,7 @@ class AngularSoftmax(nn.Module):
         *,
         scale: Scale = 64.0,
         normalize_weight: bool = True,
-        angular: Angular = _COSINE,
+        angular: Angular = Cosine(),
         bias: bool = False,
         reduction: Reduction = "mean",
         label_smoothing: float = 0.0,

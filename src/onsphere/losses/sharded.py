@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ShardedAngularSoftmax"]
 
-_COSINE = Cosine()
 _ROWS_AT_ONCE = 4096
 
 
@@ -97,7 +96,7 @@ class ShardedAngularSoftmax(nn.Module):
         sample_rate: float = 1.0,
         scale: Scale = 64.0,
         normalize_weight: bool = True,
-        angular: Angular = _COSINE,
+        angular: Angular = Cosine(),
         bias: bool = False,
         reduction: Literal["mean", "sum"] = "mean",
         label_smoothing: float = 0.0,
