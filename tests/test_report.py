@@ -357,11 +357,11 @@ def test_a_result_about_verification_has_its_columns_and_the_papers_number() -> 
         "| Objective | Verification % | Paper % | EER % | TAR at FAR 0.001, % | Angular Fisher score | Top-1 % |"
     )
     assert lines[2] == (
-        "| softmax | 90.10 ± 0.10 | 96.53 | 10.00 ± 0.00 | 40.00 ± 0.00 | 0.301 ± 0.001 | 80.00 ± 0.00 |"
+        "| softmax | 90.10 ± 0.10 | 96.53 | 10.00 ± 0.00 | 40.00 ± 0.00 | 0.3010 ± 0.0010 | 80.00 ± 0.00 |"
     )
     # The least error and the least score are the best; equal columns have none.
     assert lines[4] == (
-        "| ArcFace | **92.10 ± 0.10** | – | **8.00 ± 0.00** | **42.00 ± 0.00** | **0.201 ± 0.001** | 80.00 ± 0.00 |"
+        "| ArcFace | **92.10 ± 0.10** | – | **8.00 ± 0.00** | **42.00 ± 0.00** | **0.2010 ± 0.0010** | 80.00 ± 0.00 |"
     )
     assert len({line.count("|") for line in lines[:5]}) == 1
 
@@ -422,7 +422,7 @@ def test_many_rows_are_told_in_a_sentence_an_outcome() -> None:
 
 
 @pytest.mark.parametrize(
-    ("metric", "words"), [("eer", "equal error rate -2.00 points"), ("afs", "Fisher score -0.100 ag")]
+    ("metric", "words"), [("eer", "equal error rate -2.00 points"), ("afs", "Fisher score -0.1000 ag")]
 )
 def test_less_of_an_error_helps(metric: str, words: str) -> None:
     said = [note for note in report.notes(verified() | {"metric": metric}) if note.startswith("ArcFace")]
@@ -436,7 +436,7 @@ def test_a_narrow_terminal_shows_the_main_metric_and_the_others_apart() -> None:
     lines = [line for line in text.splitlines() if line.startswith("│ ArcFace")]
     assert [[cell.strip() for cell in line.strip("│ ").split("│")] for line in lines] == [
         ["ArcFace", "92.10 ± 0.10", "–"],
-        ["ArcFace", "8.00 ± 0.00", "42.00 ± 0.00", "0.201 ± 0.001", "80.00 ± 0.00"],
+        ["ArcFace", "8.00 ± 0.00", "42.00 ± 0.00", "0.2010 ± 0.0010", "80.00 ± 0.00"],
     ]
     assert sum(line.startswith("│ ArcFace") for line in printed(verified(), 120).splitlines()) == 1
 

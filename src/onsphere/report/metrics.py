@@ -41,7 +41,7 @@ METRICS = {
         Metric("agedb_30", "AgeDB-30\n%", "verification accuracy on AgeDB-30"),
         Metric("eer", "EER\n%", "equal error rate", lower_is_better=True),
         Metric("rank1", "Rank-1\n%", "rank-1 accuracy"),
-        Metric("afs", "Angular\nFisher score", "angular Fisher score", digits=3, percent=False, lower_is_better=True),
+        Metric("afs", "Angular\nFisher score", "angular Fisher score", digits=4, percent=False, lower_is_better=True),
         Metric("top1", "Top-1\n%", "top-1"),
         Metric("top5", "Top-5\n%", "top-5"),
     )
