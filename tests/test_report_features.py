@@ -88,7 +88,7 @@ def test_a_sphere_has_its_angles_below(tmp_path: Path) -> None:
 def test_the_score_stands_in_a_panels_title_and_the_overlap_below(tmp_path: Path) -> None:
     report.write_features(features(3), tmp_path / "a.svg")
     text = (tmp_path / "a.svg").read_text(encoding="utf-8")
-    for words in ("AFS 0.5000, 98.0 %", "AFS 0.200, 98.0 %", "overlap 10.0 %", "features of test images"):
+    for words in ("AFS 0.5000, 98.0 %", "AFS 0.2000, 98.0 %", "overlap 10.0 %", "features of test images"):
         assert f"<!-- {words}" in text or f"{words} -->" in text or words in text, words
 
 
