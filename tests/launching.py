@@ -18,7 +18,7 @@ def launched(*command: str) -> str:
             env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=200,
             check=False,
         )
         if done.returncode == 0:
