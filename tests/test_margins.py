@@ -110,7 +110,9 @@ def test_special_cases_agree():
         (Linear(), literal.linear_g),
         *((Sigmoid(k), lambda theta, k=k: literal.sigmoid_g(theta, k)) for k in (0.1, 0.3, 1.0, 5.0)),
     ],
-    ids=str,
+    ids=lambda case: (
+        str(case) if hasattr(case, "of_cosine") else ""
+    ),  # equal on all workers, as a function's address is not
 )
 def test_angular_activations_are_their_formulas(angular, formula):
     ours, theirs = value_and_slope(angular, ANGLES), value_and_slope(formula, ANGLES)
