@@ -237,7 +237,7 @@ def test_a_readme_holds_codes_beside_results(tmp_path: Path) -> None:
     text = update("\n".join(markers), tmp_path)
     assert [line for line in text.splitlines() if line.startswith("###")] == [
         "### some-codes",
-        "### tiny",
+        "### b",
         "### codes-table1",
     ]
     (tmp_path / "d.json").write_text('{"kind": "codes", "schema": 7, "rows": []}', encoding="utf-8")
