@@ -39,6 +39,12 @@ class Encoded(Protocol):
         """The file, and the row in it, for messages."""
 
 
+def grey(images: Tensor) -> Tensor:
+    """Colour images as grey ones, (N, 3, H, W) uint8 to (N, 1, H, W): the luma of ITU-R BT.601, as Pillow's."""
+    weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+    return (images * weights).sum(1, keepdim=True).round_().to(torch.uint8)
+
+
 def height_and_width(size: Size) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else size
 

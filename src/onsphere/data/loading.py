@@ -11,7 +11,7 @@ from onsphere.data.folders import image_folder
 from onsphere.data.hub import from_hub
 from onsphere.data.idx import mnist
 from onsphere.data.images import Data
-from onsphere.data.parquet_files import parquet
+from onsphere.data.parquet_files import has_parquet, parquet
 
 
 def load(
@@ -78,7 +78,7 @@ def load(
     if any(folder.glob("*-idx?-ubyte*")):
         _refuse(folder, "IDX files", columns | resizing)
         return mnist(folder, name=name)
-    if any(folder.glob("*.parquet")) or any(folder.glob("data/*.parquet")):
+    if has_parquet(folder):
         _refuse(folder, "parquet files", {"image": image, "config": config})
         return parquet(
             folder, label=label, name=name, test_split=test_split, image_size=image_size, fit=fit, in_memory=in_memory

@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from onsphere.data.decoding import Encoded, Fit, Size, decode_all, height_and_width
+from onsphere.data.decoding import Encoded, Fit, Size, decode_all, grey, height_and_width
 from onsphere.data.files import Files
 from onsphere.data.folders import by_class, subfolders
 from onsphere.data.images import Data, Images
 from onsphere.data.memory import FILES_SIZE, TEST, fits, measured
-from onsphere.data.parquet_files import mapped, read_split
+from onsphere.data.parquet_files import has_parquet, mapped, read_split
 
 __all__ = ["OpenSet", "identities", "open_set", "open_set_noise"]
 
@@ -109,7 +109,7 @@ def open_set(
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {str(folder)!r}: expected one with parquet files or folders of identities")
     _check(train_classes, held_out, image_size, channels)
-    is_parquet = any(folder.glob("*.parquet")) or any(folder.glob("data/*.parquet"))
+    is_parquet = has_parquet(folder)
     if label is not None and not is_parquet:
         raise ValueError(f"label={label!r} has no meaning for the image files in {str(folder)!r}")
     splits, names = _parquet(folder, label) if is_parquet else _folders(folder)
@@ -208,10 +208,8 @@ def _recoloured(images: Images, channels: int) -> Images:
         return images
     if channels == 3:
         return Images(images.images.expand(-1, 3, -1, -1).contiguous(), images.labels)
-    # Luma of ITU-R BT.601, the weights with which Pillow makes images grey; some at a time, for the floats are large.
-    weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
-    grey = [(part * weights).sum(1, keepdim=True).round_().to(torch.uint8) for part in torch.split(images.images, 512)]
-    return Images(torch.cat(grey), images.labels)
+    parts = [grey(part) for part in torch.split(images.images, 512)]  # the floats between are large
+    return Images(torch.cat(parts), images.labels)
 
 
 def _numbers(labels: Tensor) -> Tensor:

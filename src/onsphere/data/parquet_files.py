@@ -126,6 +126,11 @@ def parquet(
     )
 
 
+def has_parquet(folder: Path) -> bool:
+    """Whether a folder holds parquet files, itself or in a subfolder ``data``."""
+    return any(folder.glob("*.parquet")) or any(folder.glob("data/*.parquet"))
+
+
 def read_split(folder: Path, splits: Sequence[str], label: str | None) -> tuple[Shards, Tensor, tuple[str, ...] | None]:
     """The images and labels of the first of these splits that is there, and the names of its classes."""
     where = folder / "data" if (folder / "data").is_dir() else folder

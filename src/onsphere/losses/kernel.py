@@ -92,7 +92,7 @@ class _Losses(torch.autograd.Function):
         group: ProcessGroup | None,
     ) -> Tensor:
         with sphere.full_precision(features.device):
-            kind = _Inner(features, form) if isinstance(form.angular, Cosine) else _Curved(features, form)
+            kind = _logits_of(features, form)
             target = None if form.margin is None else _targets(features, weight, labels, form)
             own = features.new_zeros(len(labels)) if target is None else target.logit.clone()
             if target is not None and bias is not None:
@@ -133,7 +133,7 @@ class _Losses(torch.autograd.Function):
         weights: _Weights = ctx.weights
         target: _Targets | None = ctx.target
         with sphere.full_precision(features.device):
-            kind = _Inner(features, form) if isinstance(form.angular, Cosine) else _Curved(features, form)
+            kind = _logits_of(features, form)
             on_own = grad * weights.own
             on_all = on_own + grad * weights.every * weights.sum if form.label_smoothing else on_own
             own_push = (own - log_total).exp() * on_all - on_own
@@ -248,6 +248,10 @@ class _Curved:
     def to_features(self) -> Tensor:
         turned = _tangential(self.to_directions, self.directions) * self.inverse[:, None]
         return turned + self.to_height[:, None] * self.directions
+
+
+def _logits_of(features: Tensor, form: Form) -> _Inner | _Curved:
+    return _Inner(features, form) if isinstance(form.angular, Cosine) else _Curved(features, form)
 
 
 @dataclass(frozen=True)

@@ -30,3 +30,18 @@ def scaled(milestones: Sequence[int], of: int, to: int) -> tuple[int, ...]:
     (99, 149)
     """
     return tuple(max(1, round(milestone * to / of)) for milestone in milestones)
+
+
+def milestones_or(milestones: Sequence[int] | None, usual: Sequence[int], of: int, to: int) -> tuple[int, ...]:
+    """The milestones that were given, or else the usual ones at the same shares of this training.
+
+    Args:
+        milestones: epochs or steps; None for the usual ones.
+        usual: those of the paper's training.
+        of: its length.
+        to: the length of this one.
+
+    >>> milestones_or(None, (16, 24), of=28, to=280), milestones_or([7], (16, 24), of=28, to=280)
+    ((160, 240), (7,))
+    """
+    return scaled(usual, of, to) if milestones is None else tuple(milestones)

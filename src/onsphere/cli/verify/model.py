@@ -7,21 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 
 from onsphere.cli.factory import is_dotted, made
 from onsphere.cli.mistakes import Mistake, or_mistake, words
 from onsphere.cli.verify.sets import image_size
-from onsphere.data.decoding import Encoded, decode_some
+from onsphere.data.decoding import Encoded, decode_some, grey
 from onsphere.diagnostics import WeightFileError, open_weights
 from onsphere.verification.extraction import extract
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R 601, as Pillow's grey
 
 
 @dataclass(frozen=True)
@@ -64,10 +61,7 @@ class Pixels:
         images = decode_some(self.encoded, indices.tolist(), self.size, "crop")
         if self.colours == "bgr":
             return images.flip(1)
-        if self.colours == "grey":
-            weight = torch.tensor(LUMINANCE).reshape(1, 3, 1, 1)
-            return (images.float() * weight).sum(1, keepdim=True).round().to(torch.uint8)
-        return images
+        return grey(images) if self.colours == "grey" else images
 
 
 def loaded(what: str, weights: Path | None) -> nn.Module:

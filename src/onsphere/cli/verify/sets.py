@@ -15,7 +15,7 @@ from onsphere.cli.mistakes import Mistake, words
 from onsphere.data.decoding import Encoded, header
 from onsphere.data.folders import Paths
 from onsphere.data.memory import TEST
-from onsphere.data.parquet_files import read_split
+from onsphere.data.parquet_files import has_parquet, read_split
 from onsphere.verification import NamedPairs, Pairs, consecutive_folds, random_pairs, read_bin, read_pairs
 from onsphere.verification.pairs_file import SUFFIXES
 
@@ -132,7 +132,7 @@ def _folder(path: Path, choice: Choice) -> Set:
     if choice.pairs is not None:
         named = read_pairs(choice.pairs)
         return Set(name, path, choice.cut(named.pairs), encoded=_paths(named.files(path)))
-    if any(path.glob("*.parquet")) or any(path.glob("data/*.parquet")):
+    if has_parquet(path):
         shards, numbers, _ = read_split(path, TEST, None)
         return Set(name, path, choice.drawn(numbers.numpy()), encoded=shards, drawn=True)
     files, labels = [], []

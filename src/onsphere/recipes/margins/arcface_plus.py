@@ -10,7 +10,7 @@ from onsphere.recipes.margins.faces import FaceNetwork, face_recipe
 from onsphere.recipes.margins.objectives import Tuning, objective
 from onsphere.recipes.margins.protocols import Faces
 from onsphere.recipes.mhe.training import by_steps
-from onsphere.recipes.settings import check_positive, scaled
+from onsphere.recipes.settings import check_positive, milestones_or
 from onsphere.train import Recipe
 
 
@@ -72,7 +72,7 @@ def arcface(
         raise ValueError(f"row={row!r} is none of arcface, arcface-mma")
     chosen = objective(row, coefficient)
     settings["coefficient"] = chosen.coefficient
-    settings["milestones"] = scaled((23_750, 33_250), of=38_000, to=steps) if milestones is None else tuple(milestones)
+    settings["milestones"] = milestones_or(milestones, (23_750, 33_250), of=38_000, to=steps)
     check_positive(scale=scale)
     as_published = (width, chosen.coefficient, arcface) == (1.0, objective(row).coefficient, 0.5)
     bins = (("lfw", lfw), ("cfp_fp", cfp_fp), ("agedb_30", agedb_30))

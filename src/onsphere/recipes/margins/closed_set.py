@@ -18,7 +18,7 @@ from onsphere.recipes.margins.paper import TABLE_2_2, TABLE_2_3, TABLE_2_4
 from onsphere.recipes.margins.recognition import recogniser
 from onsphere.recipes.mhe.training import by_steps
 from onsphere.recipes.observations import feature_record, features_of, minimum_angles
-from onsphere.recipes.settings import check_positive, scaled
+from onsphere.recipes.settings import check_positive, milestones_or
 from onsphere.train import Recipe
 
 ImageSetName = Literal["mnist", "cifar10", "cifar100"]
@@ -88,7 +88,7 @@ def lsoftmax(
     settings["coefficient"] = chosen.coefficient
     settings["dataset"] = folder = dataset or str(source.hub)
     settings["augmented"] = augmented = augmented and images != "mnist"
-    settings["milestones"] = scaled((12, 15), of=18, to=steps) if milestones is None else tuple(milestones)
+    settings["milestones"] = milestones_or(milestones, (12, 15), of=18, to=steps)
     check_positive(width=width, annealed_after=annealed_after, annealing_gamma=annealing_gamma, steps=steps)
     check_positive(train_images=train_images, test_images=test_images)
     annealing = Annealing.over(annealed_after * steps, annealing_minimum)

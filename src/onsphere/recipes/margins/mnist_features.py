@@ -23,7 +23,7 @@ from onsphere.recipes.observations import (
     features_of,
     norms_of_classes,
 )
-from onsphere.recipes.settings import check_positive, scaled
+from onsphere.recipes.settings import check_positive, milestones_or
 from onsphere.train import Recipe
 
 FIRST = 2000  # test images whose angles are counted
@@ -92,7 +92,7 @@ def mnist_features(
     settings = dict(locals())
     chosen = objective(row, coefficient)
     settings["coefficient"] = chosen.coefficient
-    settings["milestones"] = scaled((12, 15), of=18, to=steps) if milestones is None else tuple(milestones)
+    settings["milestones"] = milestones_or(milestones, (12, 15), of=18, to=steps)
     check_positive(width=width, annealed_after=annealed_after, steps=steps)
     check_positive(train_images=train_images, test_images=test_images)
     tuning = Tuning(Annealing.over(annealed_after * steps, annealing_minimum))

@@ -17,7 +17,7 @@ from onsphere.recipes.margins.recognition import known, recogniser_of
 from onsphere.recipes.mhe.training import by_steps
 from onsphere.recipes.observations import classifier_angle
 from onsphere.recipes.regularization import regularization
-from onsphere.recipes.settings import check_positive, scaled
+from onsphere.recipes.settings import check_positive, milestones_or
 from onsphere.train import Recipe
 
 Depth = Literal[4, 10, 20, 36, 64]
@@ -180,7 +180,7 @@ def _recipe(
     """What the two sets have in common; ``given`` are the settings."""
     steps, features, milestones = given["steps"], given["features"], given["milestones"]
     chosen = objective(given["row"], given["coefficient"])
-    milestones = scaled((16, 24), of=28, to=steps) if milestones is None else tuple(milestones)
+    milestones = milestones_or(milestones, (16, 24), of=28, to=steps)
     settings = {**given, "coefficient": chosen.coefficient, "milestones": milestones}
     check_positive(**{key: given[key] for key in ("width", "features", "scale", "annealed_after", "steps")})
     annealing = Annealing.over(given["annealed_after"] * steps, given["annealing_minimum"])

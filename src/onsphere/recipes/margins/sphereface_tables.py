@@ -16,7 +16,7 @@ from onsphere.recipes.margins.faces import FaceNetwork, face_recipe
 from onsphere.recipes.margins.objectives import Annealing, Objective, OpenSetRow, Tuning, objective
 from onsphere.recipes.margins.protocols import Faces
 from onsphere.recipes.mhe.training import by_steps
-from onsphere.recipes.settings import check_positive, scaled
+from onsphere.recipes.settings import check_positive, milestones_or, scaled
 from onsphere.train import Recipe
 
 Depth = Literal[4, 10, 20, 36, 64]
@@ -131,7 +131,7 @@ def sphereface(
         "probes": probes,
         "distractors": distractors,
         "regularized_after": regularized_after,
-        "milestones": scaled((16, 24), of=28, to=steps) if milestones is None else tuple(milestones),
+        "milestones": milestones_or(milestones, (16, 24), of=28, to=steps),
     }
     check_positive(scale=scale, annealing_minimum=annealing_minimum)
     numbers = NUMBERS.get(table, {})
@@ -210,7 +210,7 @@ def ablation(
     if coefficient:
         raise ValueError(f"coefficient={coefficient} has no effect: no row regularizes anything")
     settings["coefficient"] = 0.0
-    settings["milestones"] = scaled((16, 24), of=28, to=steps) if milestones is None else tuple(milestones)
+    settings["milestones"] = milestones_or(milestones, (16, 24), of=28, to=steps)
     label, head = _ABLATION[row]
     body = partial(models.sphereface, depth)
     return face_recipe(

@@ -13,7 +13,7 @@ from onsphere.recipes.mhe.paper import CLASS_0, IMBALANCED
 from onsphere.recipes.mhe.training import by_steps, cifar_milestones, top1
 from onsphere.recipes.observations import class_accuracies, drawn_features, minimum_angles
 from onsphere.recipes.regularization import regularization
-from onsphere.recipes.settings import check_positive, scaled
+from onsphere.recipes.settings import check_positive, milestones_or
 from onsphere.train import Recipe
 
 
@@ -145,7 +145,7 @@ def imbalanced_mnist(
     {'top1': 98.0}
     """
     settings = dict(locals())
-    settings["milestones"] = scaled((2, 3), of=4, to=steps) if milestones is None else tuple(milestones)
+    settings["milestones"] = milestones_or(milestones, (2, 3), of=4, to=steps)
     check_positive(train_images=train_images, test_images=test_images, zeros=zeros)
     given = weights(row, "output", coefficient, None)
     settings["coefficient"] = given.output_coefficient

@@ -9,7 +9,7 @@ from typing import Any
 from torch.optim import SGD
 from torch.optim.lr_scheduler import MultiStepLR
 
-from onsphere.recipes.settings import check_positive, scaled
+from onsphere.recipes.settings import check_positive, milestones_or
 
 
 def by_steps(
@@ -41,12 +41,12 @@ def by_steps(
 
 def cifar_milestones(milestones: tuple[int, ...] | None, steps: int) -> tuple[int, ...]:
     """What was given, or 20k, 30k and 37.5k of 42.5k at the same shares of the steps."""
-    return scaled((20_000, 30_000, 37_500), of=42_500, to=steps) if milestones is None else tuple(milestones)
+    return milestones_or(milestones, (20_000, 30_000, 37_500), of=42_500, to=steps)
 
 
 def imagenet_milestones(milestones: tuple[int, ...] | None, steps: int) -> tuple[int, ...]:
     """What was given, or 150k, 300k and 400k of 500k at the same shares of the steps."""
-    return scaled((150_000, 300_000, 400_000), of=500_000, to=steps) if milestones is None else tuple(milestones)
+    return milestones_or(milestones, (150_000, 300_000, 400_000), of=500_000, to=steps)
 
 
 def top1(error: float | None) -> dict[str, float]:

@@ -11,7 +11,7 @@ from onsphere import data, models
 from onsphere.recipes.mma.rows import ROWS, RowName, coefficient_of
 from onsphere.recipes.observations import first_layer_cosines, minimum_angles
 from onsphere.recipes.regularization import Layers, regularization
-from onsphere.recipes.settings import check_positive, scaled
+from onsphere.recipes.settings import check_positive, milestones_or
 from onsphere.train import Recipe
 
 
@@ -62,7 +62,7 @@ def table3_digits(
     """
     settings = dict(locals())
     settings["coefficient"] = weight = coefficient_of(row, coefficient, skip_connections=False)
-    settings["milestones"] = scaled((2, 3), of=4, to=epochs) if milestones is None else tuple(milestones)
+    settings["milestones"] = milestones_or(milestones, (2, 3), of=4, to=epochs)
     check_positive(epochs=epochs, batch_size=batch_size, train_images=train_images, learning_rate=learning_rate)
     return Recipe(
         name="table3-digits",

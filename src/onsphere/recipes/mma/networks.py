@@ -12,7 +12,7 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import MultiStepLR
 
 from onsphere import models
-from onsphere.recipes.settings import check_positive, scaled
+from onsphere.recipes.settings import check_positive, milestones_or
 
 NetworkName = Literal["vgg16_bn", "vgg19_bn", "resnet20", "resnet56", "wrn_16_8", "wrn_28_10", "densenet_40_12"]
 
@@ -55,7 +55,7 @@ class Training:
             "learning_rate": learning_rate,
             "momentum": momentum,
             "weight_decay": self.weight_decay if weight_decay is None else weight_decay,
-            "milestones": scaled(self.milestones, self.epochs, epochs) if milestones is None else tuple(milestones),
+            "milestones": milestones_or(milestones, self.milestones, self.epochs, epochs),
         }
 
     def builders(self, settings: Mapping[str, Any]) -> dict[str, Any]:
