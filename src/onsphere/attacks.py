@@ -1,0 +1,1 @@
+"""Attacks on a classifier: images changed a little so that it errs."""

@@ -1,0 +1,1 @@
+"""Magnitude functions h of the norms."""
