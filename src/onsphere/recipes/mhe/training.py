@@ -1,12 +1,13 @@
-"""How the networks of the thesis's chapter 5 are trained (D.1)."""
+"""Trainings that are counted in steps: those of the thesis's chapter 5 (D.1), and what others share with them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from torch.optim import SGD
+from torch import nn
+from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import MultiStepLR
 
 from onsphere.recipes.settings import check_positive, milestones_or
@@ -28,9 +29,25 @@ def by_steps(
         weight_decay: on every parameter.
         milestones: steps after which the learning rate is divided by 10.
     """
-    check_positive(steps=steps, batch_size=batch_size, learning_rate=learning_rate)
+    check_positive(learning_rate=learning_rate)
+    optimizer = partial(SGD, lr=learning_rate, momentum=0.9, weight_decay=weight_decay)
+    return counted_in_steps(optimizer, steps, batch_size, milestones)
+
+
+def counted_in_steps(
+    optimizer: Callable[[Iterable[nn.Parameter]], Optimizer], steps: int, batch_size: int, milestones: Sequence[int]
+) -> dict[str, Any]:
+    """The same with another optimizer.
+
+    Args:
+        optimizer: builds it from the parameters.
+        steps: of the optimizer, in all.
+        batch_size: images a step.
+        milestones: steps after which the learning rate is divided by 10.
+    """
+    check_positive(steps=steps, batch_size=batch_size)
     return {
-        "optimizer": partial(SGD, lr=learning_rate, momentum=0.9, weight_decay=weight_decay),
+        "optimizer": optimizer,
         "schedule": partial(MultiStepLR, milestones=milestones, gamma=0.1),
         "schedule_every": "step",
         "epochs": steps,  # more than enough, however few images there are
