@@ -1,6 +1,18 @@
 """Deep learning on the hypersphere: everything here is a function of the angles between directions."""
 
-from onsphere import angular, codes, diagnostics, functional, integrations, losses, margins, sphere, verification, where
+from onsphere import (
+    angular,
+    attacks,
+    codes,
+    diagnostics,
+    functional,
+    integrations,
+    losses,
+    margins,
+    sphere,
+    verification,
+    where,
+)
 from onsphere.diversity import (
     MHE,
     MMA,
@@ -48,6 +60,7 @@ __all__ = [
     "SphereLinear",
     "angular",
     "attach",
+    "attacks",
     "codes",
     "diagnostics",
     "functional",

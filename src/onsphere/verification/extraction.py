@@ -77,12 +77,12 @@ def extract(
         first = next(model.parameters(), None)
         device = "cpu" if first is None else first.device
     function = features_of(model)
-    shift, scale = _by_channel(mean, "mean", device), _by_channel(std, "std", device)
+    shift, scale = by_channel(mean, "mean", device), by_channel(std, "std", device)
     if (scale == 0).any():
         raise ValueError(f"std={std}: expected no zero")
     found: list[NDArray[np.float32]] = []
     mirrored: list[NDArray[np.float32]] = []
-    with _evaluated(model), torch.inference_mode():
+    with evaluated(model), torch.inference_mode():
         for start in range(0, len(images), batch):
             pixels = images.take(torch.arange(start, min(start + batch, len(images)))).to(device)
             for values in (shift, scale):
@@ -110,7 +110,8 @@ def features_of(model: nn.Module) -> Callable[[Tensor], Any]:
 
 
 @contextmanager
-def _evaluated(model: nn.Module) -> Iterator[None]:
+def evaluated(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode, and after it, also after an error, for every part the mode that it was in."""
     before = {module: module.training for module in model.modules()}
     model.eval()
     try:
@@ -120,7 +121,8 @@ def _evaluated(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _by_channel(given: float | Sequence[float], name: str, device: torch.device | str) -> Tensor:
+def by_channel(given: float | Sequence[float], name: str, device: torch.device | str) -> Tensor:
+    """Numbers that go with the channels of images, (1, C, 1, 1), or a ValueError that names them."""
     values = torch.as_tensor(given, dtype=torch.float32, device=device)
     if values.ndim > 1 or not values.numel() or not bool(torch.isfinite(values).all()):
         raise ValueError(f"{name}={given!r}: expected a number, or one a channel")

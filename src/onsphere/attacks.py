@@ -1,1 +1,0 @@
-"""Attacks on a classifier: images changed a little so that it errs."""
