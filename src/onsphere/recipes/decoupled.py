@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Adam
 
 from onsphere.models import Recogniser
@@ -19,9 +19,7 @@ from onsphere.where import Layer
 STEPS = 64_000  # of CIFAR (thesis, section 3.4.1)
 
 
-def adam_by_steps(
-    steps: int, batch_size: int, learning_rate: float, milestones: Sequence[int], weight_decay: float = 0.0
-) -> dict[str, Any]:
+def adam_by_steps(steps: int, batch_size: int, learning_rate: float, milestones: Sequence[int]) -> dict[str, Any]:
     """The part of a Recipe that says how it is trained: Adam, divided by 10 after some of the steps.
 
     Args:
@@ -29,11 +27,9 @@ def adam_by_steps(
         batch_size: images a step.
         learning_rate: before the first milestone.
         milestones: steps after which the learning rate is divided by 10.
-        weight_decay: on every parameter, as a part of the loss; layers that see directions only need none.
     """
     check_positive(learning_rate=learning_rate)
-    optimizer = partial(Adam, lr=learning_rate, weight_decay=weight_decay)
-    return counted_in_steps(optimizer, steps, batch_size, milestones)
+    return counted_in_steps(partial(Adam, lr=learning_rate), steps, batch_size, milestones)
 
 
 def cifar_milestones(milestones: Sequence[int] | None, steps: int) -> tuple[int, ...]:
@@ -65,20 +61,64 @@ def _recogniser(network: Callable[..., nn.Module], head: Callable[[], nn.Module]
     return Recogniser(network(num_classes=None), head())
 
 
-def regularized(measure: Callable[[], nn.Module], coefficient: float) -> Callable[[nn.Module], Regularizer] | None:
-    """For a Recipe's ``regularizer``: a measure of the weights of all decoupled layers; None where nothing is added.
+class WeightDecay(nn.Module):
+    r"""Half the squared norm of a weight, whose gradient is the weight.
+
+    .. math:: l = \tfrac{1}{2} \|W\|_F^2
+
+    >>> import torch
+    >>> WeightDecay()(torch.full((2, 2), 3.0))
+    tensor(18.)
+    """
+
+    over_groups = "sum"
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return 0.5 * weight.square().sum()
+
+
+def penalties(
+    measure: Callable[[], nn.Module], coefficient: float, weight_decay: float
+) -> Callable[[nn.Module], Callable[..., Tensor]] | None:
+    r"""For a Recipe's ``regularizer``: a measure of the filters of decoupled layers, weight decay of the others.
+
+    .. math:: \lambda \sum l(W) + \frac{\mu}{2} \sum \|W\|_F^2
+
+    An operator that sees a filter's direction only needs no weight decay (thesis, sections 3.2.4 and 4.5), and an
+    optimizer's, which is on every parameter, would also pull curvatures and operator radii.
 
     Args:
-        measure: makes it, such as ``diversity.Orthonormal``.
-        coefficient: its weight in the loss.
+        measure: makes l, such as ``diversity.Orthonormal``.
+        coefficient: lambda, of decoupled layers.
+        weight_decay: mu, of linear layers and convolutions that are not decoupled, the classifier among them.
+
+    Raises:
+        ValueError: if one of the two is below 0.
     """
-    return partial(_regularizer, measure=measure, coefficient=coefficient) if coefficient else None
+    for name, value in (("coefficient", coefficient), ("weight_decay", weight_decay)):
+        if not value >= 0:
+            raise ValueError(f"{name}={value} must not be below 0")
+    if not coefficient and not weight_decay:
+        return None
+    return partial(_penalties, measure=measure, coefficient=coefficient, weight_decay=weight_decay)
 
 
-def _regularizer(model: nn.Module, measure: Callable[[], nn.Module], coefficient: float) -> Regularizer:
-    return Regularizer(model, measure(), coefficient, decoupled_layers)
+def _penalties(
+    model: nn.Module, measure: Callable[[], nn.Module], coefficient: float, weight_decay: float
+) -> Callable[..., Tensor]:
+    terms = []
+    if coefficient:
+        terms.append(Regularizer(model, measure(), coefficient, decoupled_layers))
+    if weight_decay:
+        terms.append(Regularizer(model, WeightDecay(), weight_decay, ordinary_layers))
+    return terms[0] if len(terms) == 1 else terms[0] + terms[1]
 
 
 def decoupled_layers(candidates: Sequence[Layer]) -> Sequence[Layer]:
     """A selector of layers: those with a magnitude and an angular activation, which ordinary ones do not have."""
     return [layer for layer in candidates if hasattr(layer.module, "magnitude")]
+
+
+def ordinary_layers(candidates: Sequence[Layer]) -> Sequence[Layer]:
+    """A selector of layers: the others."""
+    return [layer for layer in candidates if not hasattr(layer.module, "magnitude")]
