@@ -7,6 +7,7 @@ Nothing here trains, imports a model or touches a tensor: a report can be made a
     python -m onsphere.report --picture runs/demo docs/demo.svg   the README's picture
     python -m onsphere.report --features runs/mnist mnist.svg     features in the plane or on the sphere
     python -m onsphere.report --margins docs/figure2.3.svg        thesis, Figure 2.3; so --regions, --sphere-regions
+    python -m onsphere.report --operators docs/figure4.3.svg      thesis, Figure 4.3
 """
 
 from onsphere.report.arrays import draw_angles, draw_confusion, draw_features, draw_margins, draw_weight_norms
@@ -21,6 +22,7 @@ from onsphere.report.figures import (
     figure_curves,
 )
 from onsphere.report.inspection import write_inspection
+from onsphere.report.operators import draw_operators
 from onsphere.report.page import write_html
 from onsphere.report.picture import write_picture
 from onsphere.report.regions import draw_regions, draw_sphere_regions
@@ -41,6 +43,7 @@ __all__ = [
     "draw_confusion",
     "draw_features",
     "draw_margins",
+    "draw_operators",
     "draw_regions",
     "draw_sphere_regions",
     "draw_weight_norms",

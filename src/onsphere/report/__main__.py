@@ -9,6 +9,7 @@ from pathlib import Path
 
 from onsphere.report.arrays import draw_margins
 from onsphere.report.features import write_angles, write_confusion, write_features, write_weight_norms
+from onsphere.report.operators import draw_operators
 from onsphere.report.page import write_atomically, write_html
 from onsphere.report.picture import write_picture
 from onsphere.report.readme import update
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     job.add_argument("--margins", metavar="FILE", help="draw psi(theta) of the margins (thesis, Figure 2.3)")
     job.add_argument("--regions", metavar="FILE", help="draw the decision regions of two classes (thesis, Figure 2.4)")
     job.add_argument("--sphere-regions", metavar="FILE", help="draw them on circle and sphere (thesis, Figure 2.8)")
+    job.add_argument("--operators", metavar="FILE", help="draw h and g of decoupled layers (thesis, Figure 4.3)")
     parser.add_argument(
         "--set", choices=("train", "test", "both"), help="with --features: of which images (default: by their number)"
     )
@@ -58,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             write_weight_norms(load(given.weight_norms[0]), given.weight_norms[1])
         elif given.margins:
             draw_margins(given.margins)
+        elif given.operators:
+            draw_operators(given.operators)
         elif given.regions:
             draw_regions(given.regions)
         elif given.sphere_regions:

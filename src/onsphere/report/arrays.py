@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Path = str | os.PathLike[str]
 Floats = NDArray[np.float64]
+Curve = tuple[Floats, Floats]
 
 
 def draw_features(features: ArrayLike, labels: ArrayLike, path: Path, directions: ArrayLike | None = None) -> None:
@@ -200,29 +201,57 @@ def draw_margins(path: Path, curves: Mapping[str, tuple[ArrayLike, ArrayLike]] |
     ...     draw_margins(f"{folder}/mine.svg", {"softmax": ([0.0, 1.0], [1.0, 0.54])})
     """
     kind = kind_of(path)
-    found = {}
-    for name, (theta, psi) in (figure_2_3() if curves is None else curves).items():
-        x, y = _finite(f"θ of {name}", theta), _finite(f"ψ of {name}", psi)
-        if x.ndim != 1 or x.shape != y.shape or not len(x):
-            raise ValueError(f"{name}: θ has the shape {x.shape} and ψ {y.shape}: expected (k,) twice")
-        found[name] = (x, y)
-    if not found:
-        raise ValueError("no curve was given: expected a name with θ and ψ(θ), or None")
+    found = checked_curves(figure_2_3() if curves is None else curves, "θ", "ψ")
 
     def panel(axes: Axes) -> None:
-        from matplotlib import colormaps
-
-        colours, dashes = colormaps["tab10"], ("-", "--", "-.", ":")
-        for i, (name, (x, y)) in enumerate(found.items()):
-            axes.plot(x, y, label=name, color=colours(i % 10), linestyle=dashes[i // 10 % 4], linewidth=1.6)
-        axes.set_xlim(0, math.pi)
-        axes.set_xticks([i * math.pi / 6 for i in range(7)], ["0°", "30°", "60°", "90°", "120°", "150°", "180°"])
+        plot_curves(axes, found)
+        degrees(axes)
         axes.set_xlabel("θ, angle to the own class")
         axes.set_ylabel("ψ(θ)")
-        axes.grid(color="#dfe5ea", linewidth=0.6)
-        axes.legend(frameon=False, fontsize=8)
 
     _write(panel, (6.2, 4.0), kind, path)
+
+
+def checked_curves(curves: Mapping[str, tuple[ArrayLike, ArrayLike]], x: str, y: str) -> dict[str, Curve]:
+    """Curves by their names as arrays; x and y are what errors call their numbers.
+
+    >>> checked_curves({"line": ([0, 1], [0, 2])}, "θ", "ψ")["line"][1].tolist()
+    [0.0, 2.0]
+    """
+    found = {}
+    for name, (across, up) in curves.items():
+        first, second = _finite(f"{x} of {name}", across), _finite(f"{y} of {name}", up)
+        if first.ndim != 1 or first.shape != second.shape or not len(first):
+            raise ValueError(f"{name}: {x} has the shape {first.shape} and {y} {second.shape}: expected (k,) twice")
+        found[name] = (first, second)
+    if not found:
+        raise ValueError(f"no curve was given: expected a name with {x} and {y}({x}), or None")
+    return found
+
+
+def plot_curves(axes: Axes, curves: Mapping[str, Curve], dashes: Mapping[str, str] | None = None) -> None:
+    """Lines with a legend, each with a colour of its own.
+
+    Args:
+        axes: from matplotlib.
+        curves: name -> (x, y).
+        dashes: name -> ``--``, ``-.`` or ``:`` for lines that lie on others and are to let them be seen.
+    """
+    from matplotlib import colormaps
+
+    colours, kinds = colormaps["tab10"], ("-", "--", "-.", ":")
+    for i, (name, (x, y)) in enumerate(curves.items()):
+        dash = (dashes or {}).get(name, kinds[i // 10 % 4])
+        above = 2 + kinds.index(dash)
+        axes.plot(x, y, label=name, color=colours(i % 10), linestyle=dash, linewidth=1.6, zorder=above)
+    axes.grid(color="#dfe5ea", linewidth=0.6)
+    axes.legend(frameon=False, fontsize=8)
+
+
+def degrees(axes: Axes) -> None:
+    """An axis across of angles from 0 to π, labelled in degrees."""
+    axes.set_xlim(0, math.pi)
+    axes.set_xticks([i * math.pi / 6 for i in range(7)], ["0°", "30°", "60°", "90°", "120°", "150°", "180°"])
 
 
 def _write(panel: object, size: tuple[float, float], kind: str, path: Path) -> None:
