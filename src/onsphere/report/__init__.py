@@ -13,6 +13,7 @@ Nothing here trains, imports a model or touches a tensor: a report can be made a
 from onsphere.report.arrays import draw_angles, draw_confusion, draw_features, draw_margins, draw_weight_norms
 from onsphere.report.code import write_code_page
 from onsphere.report.codes_tables import codes_markdown, load_codes
+from onsphere.report.curvatures import write_curvatures
 from onsphere.report.features import write_angles, write_confusion, write_features, write_weight_norms
 from onsphere.report.figures import (
     figure_accuracy,
@@ -61,6 +62,7 @@ __all__ = [
     "write_angles",
     "write_code_page",
     "write_confusion",
+    "write_curvatures",
     "write_features",
     "write_gradient_norms",
     "write_html",

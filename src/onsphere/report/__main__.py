@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from onsphere.report.arrays import draw_margins
+from onsphere.report.curvatures import write_curvatures
 from onsphere.report.features import write_angles, write_confusion, write_features, write_weight_norms
 from onsphere.report.operators import draw_operators
 from onsphere.report.page import write_atomically, write_html
@@ -30,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     job.add_argument(
         "--weight-norms", nargs=2, metavar=("RESULT", "FILE"), help="draw a result's norms of class weights"
     )
+    job.add_argument("--curvatures", nargs=2, metavar=("RESULT", "FILE"), help="draw a result's learned curvatures")
     job.add_argument("--margins", metavar="FILE", help="draw psi(theta) of the margins (thesis, Figure 2.3)")
     job.add_argument("--regions", metavar="FILE", help="draw the decision regions of two classes (thesis, Figure 2.4)")
     job.add_argument("--sphere-regions", metavar="FILE", help="draw them on circle and sphere (thesis, Figure 2.8)")
@@ -58,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             write_confusion(load(given.confusion[0]), given.confusion[1])
         elif given.weight_norms:
             write_weight_norms(load(given.weight_norms[0]), given.weight_norms[1])
+        elif given.curvatures:
+            write_curvatures(load(given.curvatures[0]), given.curvatures[1])
         elif given.margins:
             draw_margins(given.margins)
         elif given.operators:

@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from onsphere.report import figures
+from onsphere.report.curvatures import curvatures_picture
 from onsphere.report.drawing import write_bytes
 from onsphere.report.features import (
     angles_picture,
@@ -340,6 +341,13 @@ def _pictures(result: Mapping[str, Any]) -> list[str]:
             "As Figure A.2 of the thesis: the norm of every class's weights over the number of its training images, of "
             "the first seed. Objectives that normalise the weights do not use these norms.",
             weight_norms_picture(result, "png", transparent=True),
+        )
+    if recorded(result, "curvatures"):
+        parts += _picture(
+            "Learned curvatures",
+            "As Figure 3.4 of the thesis: the k that the sigmoid operators of some layers have learned, of the first "
+            "seed. Operators with a small k are nearly steps, those with a large one straight lines.",
+            curvatures_picture(result, "png", transparent=True),
         )
     return parts
 
