@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Adam
 
+from onsphere.layers import Decoupled
 from onsphere.models import Recogniser
 from onsphere.recipes.mhe.training import counted_in_steps
 from onsphere.recipes.settings import check_positive, milestones_or
@@ -115,10 +116,10 @@ def _penalties(
 
 
 def decoupled_layers(candidates: Sequence[Layer]) -> Sequence[Layer]:
-    """A selector of layers: those with a magnitude and an angular activation, which ordinary ones do not have."""
-    return [layer for layer in candidates if hasattr(layer.module, "magnitude")]
+    """A selector of layers: the decoupled ones."""
+    return [layer for layer in candidates if isinstance(layer.module, Decoupled)]
 
 
 def ordinary_layers(candidates: Sequence[Layer]) -> Sequence[Layer]:
-    """A selector of layers: the others."""
-    return [layer for layer in candidates if not hasattr(layer.module, "magnitude")]
+    """A selector of layers: those that are not decoupled."""
+    return [layer for layer in candidates if not isinstance(layer.module, Decoupled)]

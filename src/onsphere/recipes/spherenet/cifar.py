@@ -107,9 +107,10 @@ def cifar(
     settings["coefficient"] = given_or(coefficient, usual, row)
     settings["milestones"] = cifar_milestones(milestones, steps)
     settings["dataset"] = folder = dataset or str(CIFAR[classes].hub)
-    filters, hidden = scaled(widths, width), scaled((HIDDEN,), width)[0]
+    first, second, third, hidden = scaled((*widths, HIDDEN), width)
+    filters = (first, second, third)
     annealing = Annealing.over(annealed_after * steps, annealing_minimum)
-    features = filters[2] if network == "resnet-32" else hidden
+    features = third if network == "resnet-32" else hidden
     training = (settings["coefficient"], weight_decay, batch_size, learning_rate)
     full = (width, train_images, test_images, *training) == (1.0, None, None, usual, WEIGHT_DECAY, 128, 0.001)
     as_published = full and (augmentation, relu, widths) == _setting(table)

@@ -97,7 +97,7 @@ def imagenet(
     check_positive(width=width, image_size=image_size, train_images=train_images, test_images=test_images)
     settings["coefficient"] = given_or(coefficient, ORTHONORMAL if kind.sphere else 0.0, row)
     settings["milestones"] = milestones_or(milestones, (200_000, 375_000), of=550_000, to=steps)
-    filters = scaled(WIDTHS, width)
+    features = scaled(WIDTHS, width)[-1]
     return Recipe(
         name="thesis-figure3.6-imagenet",
         row=kind.label,
@@ -113,10 +113,11 @@ def imagenet(
                 models.decoupled_resnet18,
                 magnitude=Sphere() if kind.sphere else None,
                 shortcuts=kind.shortcuts,
-                widths=filters,
+                widths=WIDTHS,
+                width=width,
             ),
             IMAGENET.classes,
-            LOSSES[kind.loss].head(filters[-1], IMAGENET.classes, Annealing()),
+            LOSSES[kind.loss].head(features, IMAGENET.classes, Annealing()),
         ),
         **by_steps(steps, batch_size, learning_rate, 0.0, settings["milestones"]),
     )

@@ -137,6 +137,6 @@ def _network(norm: Norm, width: float, num_classes: int) -> nn.Module:
         for name, layer in [*model.named_children()]:
             if isinstance(layer, nn.Conv2d):
                 rescaled = SphereNormConv2d(layer.in_channels, layer.out_channels, 3, padding=1)
-                rescaled.weight = layer.weight
+                rescaled.weight = nn.Parameter(layer.weight.detach())
                 setattr(model, name, rescaled)
     return model
