@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from onsphere import models, where
-from onsphere.layers import SphereConv2d, SphereLinear
+from onsphere.layers import DecoupledConv2d, DecoupledLinear
 from onsphere.models import mlp, plain_cnn, plain_cnn10, resnet20, spherenet_cnn, vgg19_bn, wide_resnet32
 from onsphere.models.initialization import he_normal
 
@@ -322,7 +322,7 @@ def test_all_layers_of_spherenet_but_the_last_see_angles_only() -> None:
     torch.manual_seed(0)
     model = spherenet_cnn(6, widths=(4, 6, 8), image_size=8)
     kinds = [type(layer.module) for layer in where.layers(model)]
-    assert kinds == [SphereConv2d] * 6 + [SphereLinear, nn.Linear]
+    assert kinds == [DecoupledConv2d] * 6 + [DecoupledLinear, nn.Linear]
     images = torch.randn(4, 3, 8, 8)
     before = model(images)
     with torch.no_grad():
@@ -416,7 +416,8 @@ def test_a_seed_draws_the_same_plain_network_as_ever() -> None:
         (lambda: plain_cnn(9, widths=(4, 0, 4)), r"widths=\(4, 0, 4\): expected at least 1"),
         (lambda: plain_cnn(9, widths=(4, 4)), r"widths=\(4, 4\): expected three"),  # type: ignore[arg-type]
         (lambda: plain_cnn(9, fc=-1), "fc=-1"),
-        (lambda: plain_cnn(9, fc=0, fc_relu=False), "fc_relu=False, fc=0"),
+        (lambda: plain_cnn(9, fc=0, fc_relu=False), "fc_relu=False, fc_batch_norm=False, fc=0"),
+        (lambda: plain_cnn(9, fc=0, fc_batch_norm=True), "fc_batch_norm=True, fc=0"),
         (lambda: plain_cnn10(image_size=28), "image_size=28: expected at least 29"),
         (lambda: plain_cnn10(width=-1), "width=-1: expected a factor above 0"),
         (lambda: spherenet_cnn(4), "depth=4: expected a multiple of 3"),

@@ -1,11 +1,14 @@
 """The papers' backbones: builder functions, one file a family; layers have the names that the papers' tables use.
 
 Of those that give classes the output layer is called ``classifier`` and comes last. Those made for open-set recognition
-(``arcface_resnet50``, ``lsoftmax_cnn``, ``sphereface``) give features, and ``Recogniser`` puts a head behind them,
-again as ``classifier``. Models can be moved to ``channels_last`` and compiled.
+(``arcface_resnet50``, ``lsoftmax_cnn``, ``sphereface``) give features, as the decoupled ones do with
+``num_classes=None``, and ``Recogniser`` puts a head behind them, again as ``classifier``. Models can be moved to
+``channels_last`` and compiled.
 """
 
 from onsphere.models.arcface import arcface_resnet50
+from onsphere.models.decoupled_cnn import decoupled_cnn, decoupled_mnist_cnn
+from onsphere.models.decoupled_resnet import decoupled_resnet18, decoupled_resnet32, modified_resnet18
 from onsphere.models.densenet import densenet, densenet_40_12
 from onsphere.models.lsoftmax import lsoftmax_cnn
 from onsphere.models.plain import mlp, plain_cnn, plain_cnn10
@@ -20,10 +23,15 @@ from onsphere.models.wide_resnet import wide_resnet, wrn_16_8, wrn_28_10
 __all__ = [
     "Recogniser",
     "arcface_resnet50",
+    "decoupled_cnn",
+    "decoupled_mnist_cnn",
+    "decoupled_resnet18",
+    "decoupled_resnet32",
     "densenet",
     "densenet_40_12",
     "lsoftmax_cnn",
     "mlp",
+    "modified_resnet18",
     "plain_cnn",
     "plain_cnn10",
     "resnet18",

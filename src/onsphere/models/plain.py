@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from torch import nn
 
 from onsphere.models.initialization import he_normal
+from onsphere.models.residual import stem
 from onsphere.models.sizes import positive, scaled
 
-__all__ = ["hidden_neurons", "mlp", "plain_cnn", "plain_cnn10", "pooled_side", "three_stages"]
+__all__ = ["hidden_neurons", "mlp", "plain_cnn", "plain_cnn10", "pooled_side", "three_stages", "with_hidden_layer"]
 
 
 def mlp(in_features: int, num_classes: int, hidden: Sequence[int] = (256, 256)) -> nn.Sequential:
@@ -48,8 +49,10 @@ def plain_cnn(
     num_classes: int = 10,
     image_size: int = 32,
     batch_norm: bool = True,
+    relu: bool = True,
     fc: int | None = None,
     fc_relu: bool = True,
+    fc_batch_norm: bool = False,
 ) -> nn.Sequential:
     """The thesis's CNN-3 to CNN-69: three stages of 3 x 3 convolutions, 2 x 2 max poolings, a hidden layer.
 
@@ -67,12 +70,15 @@ def plain_cnn(
         num_classes: outputs of ``classifier``.
         image_size: height and width of the images in pixels, at least 8; each pooling halves it, rounding down.
         batch_norm: a BatchNorm2d between every convolution and its ReLU; without it the convolutions have biases.
+        relu: ReLUs at all.
         fc: neurons of the hidden linear layer ``fc``; None takes ``widths[2]``, 0 leaves the layer out.
-        fc_relu: a ReLU behind ``fc``. Without it the features are linear, as in the authors' published code
+        fc_relu: a ReLU behind ``fc``, too. Without it the features are linear, as in the authors' published code
             (wy1iu/MHE); features to be plotted, such as the two (``fc=2``) of Figure 5.4, need that.
+        fc_batch_norm: a BatchNorm1d behind ``fc``, which then has no biases.
 
     Raises:
-        ValueError: if depth is not a multiple of 3, a size is too small, or fc_relu is off where there is no fc.
+        ValueError: if depth is not a multiple of 3, a size is too small, or fc_relu is off or fc_batch_norm on where
+            there is no fc.
 
     Source: thesis, the tables above; Table 5.2 varies the widths of Table D.1's CNN-9.
 
@@ -84,11 +90,16 @@ def plain_cnn(
     ['conv1_1', 'conv1_2', 'conv2_1', 'conv2_2', 'conv3_1', 'conv3_2']
     """
     positive(in_channels=in_channels, num_classes=num_classes)
-    if fc == 0 and not fc_relu:
-        raise ValueError("fc_relu=False, fc=0: there is no hidden layer whose ReLU could be left out")
-    layers = three_stages(depth, widths, in_channels, _convolution(batch_norm), batch_norm)
+    if fc == 0 and (not fc_relu or fc_batch_norm):
+        raise ValueError(
+            f"fc_relu={fc_relu}, fc_batch_norm={fc_batch_norm}, fc=0: there is no hidden layer that could have them"
+        )
+    layers = three_stages(depth, widths, in_channels, batch_norm=batch_norm, relu=relu, bias=not batch_norm)
     features = widths[2] * pooled_side(image_size) ** 2
-    return _with_hidden_layer(layers, features, hidden_neurons(fc, widths), fc_relu, num_classes)
+    hidden = hidden_neurons(fc, widths)
+    return with_hidden_layer(
+        layers, features, hidden, num_classes, batch_norm=fc_batch_norm, relu=relu and fc_relu, bias=not fc_batch_norm
+    )
 
 
 def plain_cnn10(
@@ -118,23 +129,21 @@ def plain_cnn10(
     if image_size < 29:
         raise ValueError(f"image_size={image_size}: expected at least 29, since five layers halve it")
     filters = scaled((64, 128, 256), width)
-    layers: OrderedDict[str, nn.Module] = OrderedDict()
-    layers["conv0"] = nn.Conv2d(in_channels, filters[0], 7, stride=2, padding=3, bias=not batch_norm)
-    if batch_norm:
-        layers["bn0"] = nn.BatchNorm2d(filters[0])
-    layers["relu0"] = nn.ReLU(inplace=True)
+    layers = stem(in_channels, filters[0], kernel_size=7, stride=2, batch_norm=batch_norm, bias=not batch_norm)
     layers["pool0"] = nn.MaxPool2d(3, stride=2, padding=1)
-    layers |= three_stages(9, filters, filters[0], _convolution(batch_norm), batch_norm)
+    layers |= three_stages(9, filters, filters[0], batch_norm=batch_norm, bias=not batch_norm)
     features = filters[2] * pooled_side((image_size + 3) // 4) ** 2  # the two strides round up
-    return _with_hidden_layer(layers, features, filters[2], True, num_classes)
+    return with_hidden_layer(layers, features, filters[2], num_classes)
 
 
 def three_stages(
     depth: int,
     widths: Sequence[int],
     channels: int,
-    convolution: Callable[[int, int], nn.Module],
-    batch_norm: bool,
+    *,
+    batch_norm: bool = True,
+    relu: bool = True,
+    bias: bool = False,
 ) -> OrderedDict[str, nn.Module]:
     """Three stages of depth / 3 convolutions, each with batch normalization and ReLU; a max pooling after each stage.
 
@@ -142,14 +151,14 @@ def three_stages(
         depth: number of convolutions, a multiple of 3.
         widths: filters of the three stages.
         channels: of the input.
-        convolution: makes a convolution that keeps height and width from channels and filters.
         batch_norm: whether there is batch normalization.
+        relu: whether there are ReLUs.
+        bias: whether the convolutions have biases.
 
     Raises:
         ValueError: if depth is not a multiple of 3, there are not three widths, or a size is below 1.
 
-    >>> stages = three_stages(3, (4, 4, 4), 1, lambda channels, filters: nn.Conv2d(channels, filters, 1), False)
-    >>> [name for name in stages if name.endswith("1")]
+    >>> [name for name in three_stages(3, (4, 4, 4), 1, batch_norm=False) if name.endswith("1")]
     ['conv1_1', 'relu1_1', 'pool1', 'conv2_1', 'relu2_1', 'conv3_1', 'relu3_1']
     """
     positive(depth=depth, widths=widths)
@@ -160,10 +169,11 @@ def three_stages(
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for stage, filters in enumerate(widths, start=1):
         for i in range(1, depth // 3 + 1):
-            layers[f"conv{stage}_{i}"] = convolution(channels, filters)
+            layers[f"conv{stage}_{i}"] = nn.Conv2d(channels, filters, 3, padding=1, bias=bias)
             if batch_norm:
                 layers[f"bn{stage}_{i}"] = nn.BatchNorm2d(filters)
-            layers[f"relu{stage}_{i}"] = nn.ReLU(inplace=True)
+            if relu:
+                layers[f"relu{stage}_{i}"] = nn.ReLU(inplace=True)
             channels = filters
         layers[f"pool{stage}"] = nn.MaxPool2d(2)
     return layers
@@ -197,19 +207,39 @@ def hidden_neurons(fc: int | None, widths: Sequence[int]) -> int:
     return widths[2] if fc is None else fc
 
 
-def _convolution(batch_norm: bool) -> Callable[[int, int], nn.Module]:
-    return lambda channels, filters: nn.Conv2d(channels, filters, 3, padding=1, bias=not batch_norm)
-
-
-def _with_hidden_layer(
-    layers: OrderedDict[str, nn.Module], features: int, hidden: int, relu: bool, num_classes: int
+def with_hidden_layer(
+    layers: OrderedDict[str, nn.Module],
+    features: int,
+    hidden: int,
+    num_classes: int | None,
+    *,
+    batch_norm: bool = False,
+    relu: bool = True,
+    bias: bool = True,
 ) -> nn.Sequential:
-    layers["flatten"] = nn.Flatten()
+    """Put ``flatten``, the hidden layer ``fc`` and ``classifier`` behind the layers, and draw all weights.
+
+    Args:
+        layers: the network up to its last feature map; left as it is.
+        features: numbers in that map.
+        hidden: neurons of ``fc``; 0 leaves the layer out.
+        num_classes: outputs of ``classifier``; None leaves it out, so that the network gives features.
+        batch_norm: whether ``bn_fc`` follows ``fc``.
+        relu: whether ``relu_fc`` follows them.
+        bias: whether ``fc`` has biases.
+
+    >>> list(dict(with_hidden_layer(OrderedDict(), 8, 4, 10).named_children()))
+    ['flatten', 'fc', 'relu_fc', 'classifier']
+    """
+    layers = OrderedDict(layers, flatten=nn.Flatten())
     if hidden:
-        layers["fc"] = nn.Linear(features, hidden)
+        layers["fc"] = nn.Linear(features, hidden, bias)
+        if batch_norm:
+            layers["bn_fc"] = nn.BatchNorm1d(hidden)
         if relu:
             layers["relu_fc"] = nn.ReLU(inplace=True)
-    layers["classifier"] = nn.Linear(hidden or features, num_classes)
+    if num_classes is not None:
+        layers["classifier"] = nn.Linear(hidden or features, num_classes)
     model = nn.Sequential(layers)
     he_normal(model)
     return model

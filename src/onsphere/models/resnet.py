@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from functools import partial
 
 from torch import nn
 
 from onsphere.models.head import classify_average
 from onsphere.models.initialization import default_linear_std, he_normal
-from onsphere.models.residual import BasicBlock, projection, stages
+from onsphere.models.residual import BasicBlock, projection, stages, stem
 from onsphere.models.sizes import positive, scaled
 
 __all__ = ["resnet20", "resnet32", "resnet56", "wide_resnet32"]
@@ -109,7 +108,7 @@ def wide_resnet32(
     if len(widths) != 3:
         raise ValueError(f"widths={widths!r}: expected three numbers, one a stage")
     filters = scaled(widths, width)
-    layers = _first_layers(in_channels, filters[0])
+    layers = stem(in_channels, filters[0])
     layers |= stages(partial(BasicBlock, shortcut=projection), filters[0], filters, (5, 5, 5))
     model = classify_average(layers, filters[-1], num_classes)
     he_normal(model)
@@ -120,15 +119,7 @@ def _resnet(blocks: int, num_classes: int, in_channels: int, width: float) -> nn
     """6 * blocks + 2 layers with weights: blocks = 3, 5, 9 are ResNet-20, 32 and 56."""
     positive(num_classes=num_classes, in_channels=in_channels)
     filters = scaled((16, 32, 64), width)
-    layers = _first_layers(in_channels, filters[0]) | stages(BasicBlock, filters[0], filters, (blocks,) * 3)
+    layers = stem(in_channels, filters[0]) | stages(BasicBlock, filters[0], filters, (blocks,) * 3)
     model = classify_average(layers, filters[-1], num_classes)
     he_normal(model, mode="fan_out", classifier_std=default_linear_std(filters[-1]))
     return model
-
-
-def _first_layers(in_channels: int, filters: int) -> OrderedDict[str, nn.Module]:
-    return OrderedDict(
-        conv0=nn.Conv2d(in_channels, filters, 3, padding=1, bias=False),
-        bn0=nn.BatchNorm2d(filters),
-        relu0=nn.ReLU(inplace=True),
-    )

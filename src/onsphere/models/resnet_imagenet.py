@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 
@@ -10,7 +9,7 @@ from torch import nn
 
 from onsphere.models.head import classify_average
 from onsphere.models.initialization import default_linear_std, he_normal
-from onsphere.models.residual import BasicBlock, Bottleneck, projection, stages
+from onsphere.models.residual import BasicBlock, Bottleneck, projection, stages, stem
 from onsphere.models.sizes import positive, scaled
 
 __all__ = ["resnet18", "resnet34", "resnet50"]
@@ -94,12 +93,8 @@ def _resnet(
     positive(num_classes=num_classes, in_channels=in_channels)
     inner = scaled((64, 128, 256, 512), width)
     filters = [expansion * count for count in inner]
-    layers: OrderedDict[str, nn.Module] = OrderedDict(
-        conv0=nn.Conv2d(in_channels, inner[0], 7, stride=2, padding=3, bias=False),
-        bn0=nn.BatchNorm2d(inner[0]),
-        relu0=nn.ReLU(inplace=True),
-        pool0=nn.MaxPool2d(3, stride=2, padding=1),
-    )
+    layers = stem(in_channels, inner[0], kernel_size=7, stride=2)
+    layers["pool0"] = nn.MaxPool2d(3, stride=2, padding=1)
     model = classify_average(layers | stages(block, inner[0], filters, blocks), filters[-1], num_classes)
     he_normal(model, mode="fan_out", classifier_std=default_linear_std(filters[-1]))
     return model

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 __all__ = ["height_and_width", "positive", "scaled"]
 
 
-def positive(**sizes: int | Sequence[int]) -> None:
+def positive(**sizes: int | Sequence[int] | None) -> None:
     """Refuse sizes below 1.
 
     Args:
-        sizes: each argument under its name, a number or several.
+        sizes: each argument under its name, a number, several, or None for what a network does without.
 
     Raises:
         ValueError: if one is below 1; the message repeats name and value.
@@ -23,7 +23,7 @@ def positive(**sizes: int | Sequence[int]) -> None:
     ValueError: num_classes=0: expected at least 1
     """
     for name, value in sizes.items():
-        if any(size < 1 for size in ((value,) if isinstance(value, int) else value)):
+        if any(size < 1 for size in ((value,) if isinstance(value, int) else value or ())):
             raise ValueError(f"{name}={value!r}: expected at least 1")
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from onsphere.models.sizes import height_and_width, positive, scaled
 
-__all__ = ["SphereFaceUnit", "sphereface"]
+__all__ = ["SphereFaceUnit", "sphereface", "sphereface_weights"]
 
 # Residual units of the four stages, by the number of convolutions: thesis, Table 2.7.
 UNITS: dict[int, tuple[int, int, int, int]] = {
@@ -81,7 +81,7 @@ def sphereface(
     layers["flatten"] = nn.Flatten()
     layers["fc1"] = nn.Linear(channels * height * wide, features)
     model = nn.Sequential(layers)
-    _initialize(model)
+    sphereface_weights(model)
     return model
 
 
@@ -114,7 +114,17 @@ class SphereFaceUnit(nn.Module):
         return x + out
 
 
-def _initialize(model: nn.Sequential) -> None:
+def sphereface_weights(model: nn.Sequential) -> None:
+    """Draw all weights as :func:`sphereface` says, in place: small ones in the units; biases become 0.
+
+    Args:
+        model: a network whose residual units are in children called ``units...``.
+
+    >>> layer = nn.Linear(3, 400)
+    >>> sphereface_weights(nn.Sequential(layer))
+    >>> 0.9 < layer.weight.max().item() <= 1
+    True
+    """
     for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             if name.startswith("units"):

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from torch import nn
 
-from onsphere.layers import SphereConv2d, SphereLinear
-from onsphere.models.initialization import he_normal
-from onsphere.models.plain import hidden_neurons, pooled_side, three_stages
-from onsphere.models.sizes import positive
+from onsphere.models.decoupled_cnn import decoupled_cnn
 
 __all__ = ["spherenet_cnn"]
 
@@ -51,17 +46,12 @@ def spherenet_cnn(
     >>> spherenet_cnn(3, widths=(8, 16, 32), image_size=8)(torch.zeros(5, 3, 8, 8)).shape
     torch.Size([5, 10])
     """
-    positive(in_channels=in_channels, num_classes=num_classes)
-    convolution = partial(SphereConv2d, kernel_size=3, padding=1)
-    layers = three_stages(depth, widths, in_channels, convolution, batch_norm)
-    layers["flatten"] = nn.Flatten()
-    features = widths[2] * pooled_side(image_size) ** 2
-    hidden = hidden_neurons(fc, widths)
-    if hidden:
-        layers["fc"] = SphereLinear(features, hidden)
-        if batch_norm:
-            layers["bn_fc"] = nn.BatchNorm1d(hidden)
-    layers["classifier"] = nn.Linear(hidden or features, num_classes)
-    model = nn.Sequential(layers)
-    he_normal(model)
-    return model
+    return decoupled_cnn(
+        depth,
+        widths=widths,
+        fc=fc,
+        batch_norm=batch_norm,
+        in_channels=in_channels,
+        num_classes=num_classes,
+        image_size=image_size,
+    )
