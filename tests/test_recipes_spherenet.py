@@ -17,6 +17,8 @@ from onsphere.recipes.decoupled import decoupled_layers, ordinary_layers, penalt
 from onsphere.recipes.margins.objectives import Annealing
 from onsphere.recipes.spherenet.cifar import curvatures
 from onsphere.recipes.spherenet.rows import EVERY, LOSSES, OPERATORS, parts
+from onsphere.report import write_html
+from onsphere.report.__main__ import main
 from onsphere.report.curvatures import bins, write_curvatures
 from onsphere.train import Recipe, run
 from onsphere.where import layers
@@ -259,6 +261,15 @@ def test_curvatures_are_learned_and_kept_for_figure_3_4() -> None:
     values = [k for line in found.values() for k in line]
     assert all(0 < k < 1 for k in values)
     assert len({*values}) > 1  # from 0.5 on, each its own way
+    names = set(seed.observations["minimum_angle_deg"])
+    assert {"conv1_1", "fc", "classifier"} <= names == set(observed("sigmoid-learned+softmax"))
+
+
+def observed(row: str) -> dict[str, float]:
+    recipe = small(row)
+    assert recipe.observe is not None
+    found: Any = recipe.observe(recipe.model())["minimum_angle_deg"]
+    return found
 
 
 @pytest.mark.parametrize(("shared", "count"), [("filter", 3 + 5 + 6 + 13), ("layer", 4), ("network", 1)])
@@ -283,7 +294,7 @@ def learned(*rows: dict[str, list[float]]) -> dict[str, Any]:
     return {"schema": 1, "name": "learned", "rows": made}
 
 
-def test_curvatures_are_drawn(tmp_path: Path) -> None:
+def test_curvatures_are_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one = learned({"conv1_1": [0.1, 0.5, 0.9], "conv2_1": [0.5, 1.3]}, {"conv1_1": [0.2]})
     for name in ("a.svg", "b.svg", "c.png"):
         write_curvatures(one, tmp_path / name)
@@ -296,6 +307,15 @@ def test_curvatures_are_drawn(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="learned holds no learned curvatures"):
         write_curvatures(learned({}), tmp_path / "none.svg")
     assert not (tmp_path / "none.svg").exists()
+    assert main(["--curvatures", str(tmp_path), str(tmp_path / "c.svg")]) == 2
+    assert "no result at" in capsys.readouterr().err
+
+
+def test_the_report_shows_curvatures_where_there_are_any(tmp_path: Path) -> None:
+    for name, end in (("with", {"conv1_1": [0.4, 0.6]}), ("without", {})):
+        write_html(learned(end), tmp_path / f"{name}.html")
+    assert "Learned curvatures" in (tmp_path / "with.html").read_text()
+    assert "Learned curvatures" not in (tmp_path / "without.html").read_text()
 
 
 def test_the_bins_hold_all_curvatures() -> None:

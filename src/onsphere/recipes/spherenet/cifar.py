@@ -122,7 +122,7 @@ def cifar(
         data=partial(CIFAR[classes].load, folder, train_images, test_images),
         augment=AUGMENTATIONS[augmentation],
         regularizer=penalties(Orthonormal, settings["coefficient"], weight_decay),
-        observe=minimum_angles,
+        observe=angles,
         final=curvatures,
         paper={} if number is None else {"top1": number},
         settings=settings,
@@ -149,13 +149,25 @@ def given_or(coefficient: float | None, usual: float, row: str) -> float:
     return usual if coefficient is None else coefficient
 
 
+def angles(model: nn.Module) -> dict[str, dict[str, float]]:
+    """The smallest angle between two neurons of every layer, in degrees; a layer is called the same whatever the loss.
+
+    >>> net = nn.Sequential(nn.Linear(2, 2, bias=False))
+    >>> _ = nn.init.eye_(net[0].weight)
+    >>> angles(nn.ModuleDict({"body": net}))
+    {'minimum_angle_deg': {'0': 90.0}}
+    """
+    found = minimum_angles(model)["minimum_angle_deg"]
+    return {"minimum_angle_deg": {name.removeprefix("body."): angle for name, angle in found.items()}}
+
+
 def curvatures(model: nn.Module) -> dict[str, object]:
     """The k that the first layer of each stage of a plain network has learned (Figure 3.4); nothing where none is.
 
     >>> from onsphere.angular import Sigmoid
-    >>> net = models.decoupled_cnn(3, angular=Sigmoid(0.5, learnable=True), widths=(1, 1, 2), fc=2, image_size=8)
+    >>> net = models.decoupled_cnn(3, angular=Sigmoid(0.5, learnable=True), widths=(2, 2, 2), fc=2, image_size=8)
     >>> curvatures(net)
-    {'curvatures': {'conv1_1': [0.5], 'conv2_1': [0.5], 'conv3_1': [0.5, 0.5]}}
+    {'curvatures': {'conv1_1': [0.5, 0.5], 'conv2_1': [0.5, 0.5], 'conv3_1': [0.5, 0.5]}}
     """
     found = {
         name.rpartition(".")[2]: [round(k, 5) for k in log_k.detach().exp().flatten().tolist()]

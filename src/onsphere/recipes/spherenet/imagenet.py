@@ -15,9 +15,8 @@ from onsphere.recipes.decoupled import classified, penalties
 from onsphere.recipes.image_sets import IMAGENET
 from onsphere.recipes.margins.objectives import Annealing
 from onsphere.recipes.mhe.training import by_steps
-from onsphere.recipes.observations import minimum_angles
 from onsphere.recipes.settings import check_positive, milestones_or
-from onsphere.recipes.spherenet.cifar import ORTHONORMAL, WEIGHT_DECAY, given_or
+from onsphere.recipes.spherenet.cifar import ORTHONORMAL, WEIGHT_DECAY, angles, given_or
 from onsphere.recipes.spherenet.rows import LOSSES
 from onsphere.train import Recipe
 
@@ -106,7 +105,7 @@ def imagenet(
         augment=data.crop_flip(image_size),
         test_transform=data.centre_crop(image_size),
         regularizer=penalties(Orthonormal, settings["coefficient"], weight_decay),
-        observe=minimum_angles,
+        observe=angles,
         settings=settings,
         **classified(
             partial(
