@@ -83,6 +83,7 @@ def test_every_number_of_the_tables_stands_beside_a_row() -> None:
     assert counts["thesis-table3.1-cifar10"] == 6 * 8
     assert counts["thesis-table3.2-cifar10"] == 6 * 6
     assert counts["thesis-table3.3-cifar10"] == 6
+    assert counts["thesis-section3.4.3-cifar10"] == 2
     assert counts["thesis-table3.4-cifar10"] == counts["thesis-table3.4-cifar100"] == 5
 
 
@@ -272,9 +273,9 @@ def observed(row: str) -> dict[str, float]:
     return found
 
 
-@pytest.mark.parametrize(("shared", "count"), [("filter", 3 + 5 + 6 + 13), ("layer", 4), ("network", 1)])
-def test_what_has_a_curvature_of_its_own(shared: Any, count: int) -> None:
-    model = small("sigmoid-learned+softmax", network="cnn-3", shared=shared).model()
+@pytest.mark.parametrize(("ending", "count"), [("", 3 + 5 + 6 + 13), ("-layer", 4), ("-network", 1)])
+def test_what_has_a_curvature_of_its_own(ending: str, count: int) -> None:
+    model = small(f"sigmoid-learned{ending}+softmax", network="cnn-3").model()
     own = {id(p): p.numel() for name, p in model.named_parameters() if name.endswith("log_k")}
     assert sum(own.values()) == count
     assert curvatures(model)["curvatures"]

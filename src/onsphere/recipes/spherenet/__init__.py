@@ -8,7 +8,7 @@ from onsphere.recipes.image_sets import CIFAR10, CIFAR100, IMAGENET
 from onsphere.recipes.spherenet.cifar import cifar
 from onsphere.recipes.spherenet.imagenet import imagenet
 from onsphere.recipes.spherenet.normalization import normalization
-from onsphere.recipes.spherenet.rows import EVERY, EVERY_OPERATOR
+from onsphere.recipes.spherenet.rows import EVERY, EVERY_OPERATOR, LEARNED
 
 __all__ = ["ENTRIES", "cifar", "imagenet", "normalization"]
 
@@ -83,7 +83,7 @@ ENTRIES: tuple[Entry, ...] = (
         megamacs=_NETWORKS["cnn-9"],
         smoke=_SMALL,
         fixed={"table": "section 3.4.3", "network": "cnn-9", "classes": 10},
-        some_rows=("sigmoid-0.3+w-cosine", "sigmoid-learned+w-cosine"),
+        some_rows=LEARNED,
     ),
     Entry(
         "thesis-figure3.3a-cifar10",

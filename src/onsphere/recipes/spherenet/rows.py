@@ -9,7 +9,7 @@ from itertools import product
 
 from torch import nn
 
-from onsphere.angular import Angular, Cosine, Linear, Shared, Sigmoid
+from onsphere.angular import Angular, Cosine, Linear, Sigmoid
 from onsphere.losses import AngularSoftmax
 from onsphere.magnitude import Magnitude, Sphere
 from onsphere.margins import SphereFace
@@ -67,6 +67,10 @@ OPERATORS: Mapping[str, Operator] = {
     "linear": Operator("linear", Linear()),
     "cosine": Operator("cosine", Cosine()),
     "sigmoid-learned": Operator("sigmoid, k learned", Sigmoid(START, learnable=True)),
+    "sigmoid-learned-layer": Operator("sigmoid, k of layer learned", Sigmoid(START, learnable=True, shared="layer")),
+    "sigmoid-learned-network": Operator(
+        "sigmoid, k of network learned", Sigmoid(START, learnable=True, shared="network")
+    ),
 }
 
 LOSSES: Mapping[str, Loss] = {
@@ -79,17 +83,17 @@ LOSSES: Mapping[str, Loss] = {
     "ga-softmax": Loss("GA-Softmax m=4", Linear(), 4),
 }
 
-_FIXED = tuple(name for name in OPERATORS if name != "sigmoid-learned")
+_FIXED = tuple(name for name in OPERATORS if "learned" not in name)
 EVERY = tuple(f"{operator}+{loss}" for operator, loss in product(_FIXED, LOSSES))  # of Table 3.1
 EVERY_OPERATOR = ("conv+softmax", *(f"{name}+w-cosine" for name in _FIXED if name != "conv"))  # of Table 3.2
+LEARNED = tuple(f"{name}+w-cosine" for name in ("sigmoid-0.3", *(name for name in OPERATORS if "learned" in name)))
 
 
-def parts(row: str, shared: Shared = "filter") -> tuple[Operator, Loss]:
+def parts(row: str) -> tuple[Operator, Loss]:
     """The operator and the loss of a row.
 
     Args:
         row: OPERATOR+LOSS.
-        shared: what has a k of its own, where k is learned.
 
     Raises:
         ValueError: for another name.
@@ -101,7 +105,4 @@ def parts(row: str, shared: Shared = "filter") -> tuple[Operator, Loss]:
     first, _, second = row.partition("+")
     if first not in OPERATORS or second not in LOSSES:
         raise ValueError(f"row={row!r}: expected one of {', '.join(OPERATORS)}, then + and one of {', '.join(LOSSES)}")
-    if first == "sigmoid-learned":
-        operator = Operator(OPERATORS[first].label, Sigmoid(START, learnable=True, shared=shared))
-        return operator, LOSSES[second]
     return OPERATORS[first], LOSSES[second]
