@@ -155,7 +155,9 @@ def test_every_public_name_is_in_the_reference(site: Path) -> None:
         diagnostics,
         functional,
         integrations,
+        layers,
         losses,
+        magnitude,
         margins,
         models,
         train,
@@ -164,7 +166,7 @@ def test_every_public_name_is_in_the_reference(site: Path) -> None:
 
     described = set(re.findall(r'id="(onsphere[\w.]+)"', "".join(p.read_text() for p in (site / "api").glob("*.html"))))
     general = (onsphere, codes, data, diagnostics, functional, integrations, models, train)
-    for module in (*general, angular, losses, margins, verification):
+    for module in (*general, angular, layers, losses, magnitude, margins, verification):
         for name in module.__all__:
             found = getattr(module, name)
             if not isinstance(found, ModuleType):

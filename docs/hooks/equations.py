@@ -16,7 +16,8 @@ _ABOVE = re.compile(r"\\(min|max|sup|inf)(?=_)")
 _SPACE = '<mspace width="0.167em" />'
 _NAMES = "<mi>(?:log|exp|sin|cos|tan|arccos|arcsin|coth|tanh)</mi>"
 _BEFORE = re.compile(rf"(</m(?:i|n|sub|sup|subsup|frac)>)(?={_NAMES})")
-_AFTER = re.compile(rf"({_NAMES})(?!<mo stretchy)")
+_POWER = rf"<msu[bp]>{_NAMES}<m[ni]>[^<]*</m[ni]></msu[bp]>"  # cos², and logarithms to a base
+_AFTER = re.compile(rf"{_POWER}|(?<!<msu[bp]>){_NAMES}(?!<mo stretchy)")
 _BAR = re.compile(r"<mo([^>]*)>(&#x02016;|&#x0007C;|\|)</mo>")
 
 
@@ -33,6 +34,8 @@ def mathml(latex: str, *, block: bool) -> str:
 
     >>> mathml(r"\hat w", block=False).endswith("</math>")
     True
+    >>> "<msup><mi>cos</mi><mn>2</mn></msup><mspace" in mathml(r"\cos^2\theta", block=False)
+    True
     """
     # LaTeX sets the index of an operator in a line of its own below it; the converter wants to be told so.
     source = _ABOVE.sub(r"\\\1\\limits", latex) if block else latex
@@ -43,6 +46,6 @@ def mathml(latex: str, *, block: bool) -> str:
     if "\\" in made or "<mi>&</mi>" in made:
         raise ValueError(f"this equation has a command that is not known: {latex}")
     # As LaTeX has it, a small space stands around the name of a function, though not before an opening bracket.
-    made = _AFTER.sub(rf"\1{_SPACE}", _BEFORE.sub(rf"\1{_SPACE}", made))
+    made = _AFTER.sub(rf"\g<0>{_SPACE}", _BEFORE.sub(rf"\1{_SPACE}", made))
     # The bars of a norm stand close to what they enclose; by itself a browser takes them for operators between things.
     return _BAR.sub(r'<mo\1 lspace="0" rspace="0">\2</mo>', made)
