@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import reference_conditioning as reference
+from onsphere import layers
 from onsphere.diagnostics import Conditioning, factorization_hessian, rescaled_conditioning, restricted
 
 SIZES = [(8, 6, 3), (6, 8, 3), (5, 4, 1), (3, 7, 3), (2, 6, 3), (4, 4, 4)]
@@ -200,3 +201,34 @@ def test_bad_input_is_refused() -> None:
         rescaled_conditioning(u[:, :1], v[:, :1])
     with pytest.raises(ValueError, match="cannot be told from zero in float64"):
         rescaled_conditioning(u, v, (1.0, 1e5))
+
+
+@pytest.mark.parametrize("trick", ["none", "weighted gradients", "projection"])
+def test_the_blocks_of_u_are_those_of_a_cosine_layer(trick: str) -> None:
+    u, v = factors(5, 6, 3)
+    c, target = 4.0, u @ v.T
+    layer = layers.SphereLinear(3, 5, eps=1e-14, dtype=torch.float64)
+    with torch.no_grad():
+        layer.weight.copy_(c * u)
+    if trick == "weighted gradients":
+        layers.weighted_gradients(layer)
+    elif trick == "projection":
+        layers.project_weights(layer)
+
+    def gradient(weight: Tensor) -> Tensor:
+        with torch.no_grad():
+            layer.weight.copy_(weight)
+        (found,) = torch.autograd.grad(0.5 * (target.T - layer(v / c)).square().sum(), layer.weight)
+        return found.flatten()
+
+    start, step = layer.weight.detach().clone(), 1e-5
+    columns = []
+    for i in range(start.numel()):
+        change = torch.zeros_like(start).view(-1)
+        change[i] = step
+        change = change.view_as(start)
+        columns.append((gradient(start + change) - gradient(start - change)) / (2 * step))
+    block = factorization_hessian(u, v, normalized=True)[:15, :15]
+    # A weight that is c times as long has a Hessian divided by c^2, of which weighted gradients give back one c.
+    factor = {"none": 1 / c**2, "weighted gradients": 1 / c, "projection": 1.0}[trick]
+    assert close(torch.stack(columns, 1), factor * block, 1e-7)
