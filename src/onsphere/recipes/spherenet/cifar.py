@@ -58,7 +58,7 @@ def cifar(
     linear; eq. 3.11). The networks of Tables B.1 and B.2 have batch normalization; Adam, batch 128 (3.4.1). A row of
     CNN-9 takes half an hour on a GPU and ten hours on a CPU, Table 3.4's ResNet-32 fifteen times as long; with
     width=0.25, train_images=5000 and steps=1000 CNN-9 takes minutes on a CPU. By the thesis SphereConvs gain less than
-    a point over convolutions with 9 layers, one to two with 45 and four to five without ReLU; a large margin gains one.
+    a point over convolutions with 9 layers, one to two with 45 and five without ReLU; a large margin gains one.
 
     What the thesis does not tell is taken from the authors' published code (wy1iu/SphereNet): SphereConvs are kept
     orthonormal (3.2.4) with 1e-4, ordinary layers have a weight decay of 5e-4, and ResNet-32's shortcuts are ordinary.
