@@ -269,6 +269,8 @@ def check_form(
         raise ValueError(f"margin={margin!r}: expected a margin such as ArcFace(0.5), or None")
     if isinstance(angular, type) or not (callable(angular) and hasattr(angular, "of_cosine")):
         raise ValueError(f"angular={angular!r}: expected an angular activation such as Linear()")
+    if getattr(angular, "learnable", False):
+        raise ValueError(f"angular={angular!r}: expected learnable=False, since a head does not learn its curvature")
     if margin is not None:
         margin.psi(torch.zeros(1), angular)  # whether it takes this g
     if scale != "feature_norm" and not (isinstance(scale, int | float) and math.isfinite(scale) and scale > 0):
