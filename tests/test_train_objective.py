@@ -277,3 +277,79 @@ def test_wrong_metrics_are_named() -> None:
         quick(recipe(evaluate=evaluation(top1=1.0), epochs=1))
     with pytest.raises(ValueError, match=r"metrics \['top1', 'top5'\]: expected rows of one comparison"):
         quick([recipe(), recipe(row="b", metric="top5")])
+
+
+# ------------------------------------------------------------------------------------ a model that classifies nothing
+
+
+class Rebuilder(nn.Module):
+    """Its loss is how far what it rebuilds is from the images; it has no logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.Linear(8, 64))
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        return F.mse_loss(self.layers(images), images.flatten(1))
+
+
+def rebuilding(**changes: Any) -> Recipe:
+    return recipe(**{"model": Rebuilder, "classifies": False, "metric": "test_loss", **changes})
+
+
+@pytest.mark.parametrize("ema", [None, 0.5])
+def test_what_is_no_classifier_has_a_test_loss_and_no_accuracy(
+    ema: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onsphere.train.loop.EVALUATION_BATCH", 100)  # batches of unequal sizes
+    found = []
+
+    def over_the_test_set(model: nn.Module) -> Mapping[str, float]:
+        mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (DATA.mean, DATA.std))
+        images = DATA.test.take(torch.arange(len(DATA.test)))
+        found.append(model((images / 255 - mean) / std, DATA.test.labels).item())
+        return {}
+
+    assert len(DATA.test) % 100
+    (seed,) = quick(rebuilding(evaluate=over_the_test_set, ema=ema)).rows[0].seeds
+    assert {*seed.curve} == {"epoch", "train_loss", "objective", "regularizer", "test_loss", "lr"}
+    assert {*seed.final} == {*seed.last} == {"test_loss"}
+    assert found == pytest.approx([seed.last["test_loss"]], rel=1e-5)
+    assert seed.curve["test_loss"][-1] < seed.curve["test_loss"][0]
+
+
+def test_the_best_weights_of_what_is_no_classifier_are_those_of_the_smallest_loss(tmp_path: Path) -> None:
+    def worse(model: nn.Module, step: int) -> None:
+        if step > 8:  # in the last of three epochs of four steps
+            with torch.no_grad():
+                model.layers[1].weight.mul_(3)  # type: ignore[index, union-attr]
+
+    quick(rebuilding(after_step=(worse,)), tmp_path / "worse", keep_best=True)
+    quick(rebuilding(max_steps=8), tmp_path / "until", keep_best=True)
+    curve = numbers(tmp_path / "worse")[0]["test_loss"]
+    assert curve[1] == min(curve)
+    best = [(tmp_path / name / "weights" / "none-123.best.safetensors").read_bytes() for name in ("worse", "until")]
+    assert best[0] == best[1]
+
+
+def test_what_is_no_classifier_resumes_to_the_last_bit(tmp_path: Path) -> None:
+    quick(rebuilding(), tmp_path / "undisturbed", keep_best=True)
+    asked = [True]
+
+    def stop(model: nn.Module, done: int) -> None:
+        if done == 6 and asked and asked.pop():
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(Interrupted):
+        quick(rebuilding(after_step=(stop,)), tmp_path / "stopped", keep_best=True)
+    quick(rebuilding(), tmp_path / "stopped", keep_best=True, resume=True)
+    assert numbers(tmp_path / "stopped") == numbers(tmp_path / "undisturbed")
+
+
+def test_what_only_a_classifier_has_is_refused() -> None:
+    with pytest.raises(ValueError, match="classifies=False: expected objective=None"):
+        rebuilding(objective=F.cross_entropy)
+    with pytest.raises(ValueError, match="metric='top1': expected test_loss, or evaluate to give it"):
+        rebuilding(metric="top1")
+    with pytest.raises(ValueError, match="row 'none': metric='top1' is none of test_loss, norm"):
+        quick(rebuilding(metric="top1", evaluate=evaluation(norm=1.0), epochs=1))

@@ -7,6 +7,7 @@ Of those that give classes the output layer is called ``classifier`` and comes l
 """
 
 from onsphere.models.arcface import arcface_resnet50
+from onsphere.models.autoencoder import Autoencoder, conv_autoencoder
 from onsphere.models.decoupled_cnn import decoupled_cnn, decoupled_mnist_cnn
 from onsphere.models.decoupled_resnet import decoupled_resnet18, decoupled_resnet32, modified_resnet18
 from onsphere.models.densenet import densenet, densenet_40_12
@@ -21,8 +22,10 @@ from onsphere.models.vgg import vgg16_bn, vgg19_bn
 from onsphere.models.wide_resnet import wide_resnet, wrn_16_8, wrn_28_10
 
 __all__ = [
+    "Autoencoder",
     "Recogniser",
     "arcface_resnet50",
+    "conv_autoencoder",
     "decoupled_cnn",
     "decoupled_mnist_cnn",
     "decoupled_resnet18",

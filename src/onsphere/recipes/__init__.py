@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from onsphere.recipes import dcnet, margins, mhe, mma, spherenet
+from onsphere.recipes import dcnet, margins, mhe, mma, reconstruction, spherenet
 from onsphere.recipes.entry import Entry, compare
 from onsphere.recipes.image_sets import CASIA, CIFAR10, CIFAR100, DIGITS, IMAGENET, MNIST, OMNIGLOT, ORL, TINY_IMAGENET
 
@@ -335,7 +335,9 @@ _ENTRIES = (
     ),
 )
 
-RECIPES: Mapping[str, Entry] = {entry.name: entry for entry in (*_ENTRIES, *spherenet.ENTRIES, *dcnet.ENTRIES)}
+RECIPES: Mapping[str, Entry] = {
+    entry.name: entry for entry in (*_ENTRIES, *spherenet.ENTRIES, *dcnet.ENTRIES, *reconstruction.ENTRIES)
+}
 
 # What `onsphere compare` knows: every table, and short names for the two that are used most.
 COMPARISONS: Mapping[str, Entry] = {

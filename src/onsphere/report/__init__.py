@@ -26,6 +26,7 @@ from onsphere.report.inspection import write_inspection
 from onsphere.report.operators import draw_operators
 from onsphere.report.page import write_html
 from onsphere.report.picture import write_picture
+from onsphere.report.reconstruction import write_reconstructions
 from onsphere.report.regions import draw_regions, draw_sphere_regions
 from onsphere.report.results import Difference, Row, Spread, differences, load, notes, summarize
 from onsphere.report.roc import write_roc
@@ -68,6 +69,7 @@ __all__ = [
     "write_html",
     "write_inspection",
     "write_picture",
+    "write_reconstructions",
     "write_roc",
     "write_spheres",
     "write_sweep",

@@ -14,6 +14,7 @@ from onsphere.report.operators import draw_operators
 from onsphere.report.page import write_atomically, write_html
 from onsphere.report.picture import write_picture
 from onsphere.report.readme import update
+from onsphere.report.reconstruction import write_reconstructions
 from onsphere.report.regions import draw_regions, draw_sphere_regions
 from onsphere.report.results import load
 
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--weight-norms", nargs=2, metavar=("RESULT", "FILE"), help="draw a result's norms of class weights"
     )
     job.add_argument("--curvatures", nargs=2, metavar=("RESULT", "FILE"), help="draw a result's learned curvatures")
+    job.add_argument("--reconstructions", nargs=2, metavar=("RESULT", "FILE"), help="draw a result's rebuilt images")
     job.add_argument("--margins", metavar="FILE", help="draw psi(theta) of the margins (thesis, Figure 2.3)")
     job.add_argument("--regions", metavar="FILE", help="draw the decision regions of two classes (thesis, Figure 2.4)")
     job.add_argument("--sphere-regions", metavar="FILE", help="draw them on circle and sphere (thesis, Figure 2.8)")
@@ -62,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             write_weight_norms(load(given.weight_norms[0]), given.weight_norms[1])
         elif given.curvatures:
             write_curvatures(load(given.curvatures[0]), given.curvatures[1])
+        elif given.reconstructions:
+            write_reconstructions(load(given.reconstructions[0]), given.reconstructions[1])
         elif given.margins:
             draw_margins(given.margins)
         elif given.operators:

@@ -26,8 +26,8 @@ from onsphere.report.results import (
 
 CURVES = {  # key of a curve -> title, label of its axis
     "top1": ("Top-1 accuracy on the test images", "top-1, %"),
-    "test_loss": ("Loss on the test images", "cross-entropy"),
-    "objective": ("Training loss without the regularizer", "cross-entropy"),
+    "test_loss": ("Loss on the test images", "loss"),
+    "objective": ("Training loss without the regularizer", "loss"),
     "train_loss": ("Training loss with the regularizer", "loss"),
 }
 

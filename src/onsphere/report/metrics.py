@@ -42,6 +42,14 @@ METRICS = {
         Metric("eer", "EER\n%", "equal error rate", lower_is_better=True),
         Metric("rank1", "Rank-1\n%", "rank-1 accuracy"),
         Metric("afs", "Angular\nFisher score", "angular Fisher score", digits=4, percent=False, lower_is_better=True),
+        *(
+            Metric(f"{key}_{of.replace(' ', '_')}", f"{title}\n{of}", f"{words} {of}", 4, False, lower)
+            for key, title, words, lower in (
+                ("correlation", "Correlation", "correlation of images rebuilt from", False),
+                ("mse", "MSE", "mean squared error of images rebuilt from", True),
+            )
+            for of in ("angles", "inner product", "norms")
+        ),
         Metric("top1", "Top-1\n%", "top-1"),
         Metric("top5", "Top-5\n%", "top-5"),
     )

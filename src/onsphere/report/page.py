@@ -25,6 +25,7 @@ from onsphere.report.features import (
 )
 from onsphere.report.headline import data_words, machine_words
 from onsphere.report.metrics import compares_objectives, main_metric, metric_of, row_heading
+from onsphere.report.reconstruction import reconstructions_picture
 from onsphere.report.results import (
     ANGLES,
     Row,
@@ -348,6 +349,14 @@ def _pictures(result: Mapping[str, Any]) -> list[str]:
             "As Figure 3.4 of the thesis: the k that the sigmoid operators of some layers have learned, of the first "
             "seed. Operators with a small k are nearly steps, those with a large one straight lines.",
             curvatures_picture(result, "png", transparent=True),
+        )
+    if recorded(result, "reconstructions"):
+        parts += _picture(
+            "Rebuilt images",
+            "As Figure 1.1 of the thesis: test images and what an autoencoder rebuilds of them, of the first seed. Its "
+            "weights are fixed, and its latent layer gives its inner products, or the cosines of its angles, or the "
+            "products of its norms, each multiplied by one number. Correlations are means over all test images.",
+            reconstructions_picture(result, "png", transparent=True),
         )
     return parts
 

@@ -102,7 +102,8 @@ def run(
         checkpoint_seconds: between two checkpoints of a training, in folder/checkpoints; 0 for one after every step.
             A training that is killed loses no more than that, one that is interrupted nothing.
         save_weights: write the final weights of every training to folder/weights/ROW-SEED.safetensors.
-        keep_best: also those with the best top-1 so far, ROW-SEED.best.safetensors. They were chosen by the test set.
+        keep_best: also those with the best top-1 so far, ROW-SEED.best.safetensors, or the smallest test loss of a
+            model that classifies nothing. They were chosen by the test set.
         keep_every: also those after every so many epochs, ROW-SEED.epoch-N.safetensors.
         logs: what is written to folder/logs after every epoch: ``csv``, ``tensorboard``, both or none.
         progress: called with a Progress on the first process.
@@ -222,7 +223,7 @@ def measure_cost(
             raise ValueError(f"{name}={count}: expected at least 1")
     rows = _rows(recipes)
     fabric = _fabric(accelerator, 1, precision, "auto", 1)
-    with _threads(threads):
+    with on_threads(threads):
         data = load(_common_data(rows, fabric), fabric.device)
         return measure_rows(fabric, rows, data, batches, warmup, max_seconds, seed, progress)
 
@@ -249,7 +250,7 @@ def _run(
 
     # The first process alone writes; the others wait for it where they meet first.
     lock = claimed(folder) if folder is not None and fabric.is_global_zero else contextlib.nullcontext()
-    with _threads(threads), lock, StopRequest() as stop:
+    with on_threads(threads), lock, StopRequest() as stop:
         source = _common_data(rows, fabric)
         result = Result(
             name=rows[0].name,
@@ -382,7 +383,8 @@ def _shard(model: nn.Module, mesh: DeviceMesh) -> nn.Module:
 
 
 @contextlib.contextmanager
-def _threads(threads: int | None) -> Iterator[None]:
+def on_threads(threads: int | None) -> Iterator[None]:
+    """So many of torch's threads, and afterwards as many as there were; None changes nothing."""
     before = torch.get_num_threads()
     if threads is not None:
         if threads < 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ class Keeper:
         self.name = file_name(identity)
         self.log = Log(folder / "logs" / self.name, keep.logs, steps, last) if self._writes and folder else None
         self.saved = time.monotonic()
-        self.best = -1.0
+        self.best = -math.inf
 
     @property
     def _writes(self) -> bool:
@@ -84,7 +85,7 @@ class Keeper:
         so_far = SoFar()
         if self.folder is not None and checkpoint_file(self.folder, self.name).exists():
             so_far = checkpoint.restore(checkpoint_file(self.folder, self.name), self.fabric, trainee, self.identity)
-        self.best = max(so_far.curve.get("top1", ()), default=-1.0)
+        self.best = max(_scores(so_far.curve), default=-math.inf)
         if self.log is not None:
             self.log.write(so_far.curve, so_far.observed)
         self.saved = time.monotonic()
@@ -98,14 +99,14 @@ class Keeper:
 
     def after_epoch(self, trainee: Trainee, so_far: SoFar) -> None:
         """Write the logs and the weights that are kept of this epoch."""
-        epoch, top1 = len(so_far.curve["epoch"]), so_far.curve["top1"][-1]
+        epoch, score = len(so_far.curve["epoch"]), _scores(so_far.curve)[-1]
         if self.log is not None:
             self.log.write(so_far.curve, so_far.observed)
-        if self.keep.keep_best and top1 > self.best:
+        if self.keep.keep_best and score > self.best:
             self._save_weights(trainee.evaluated, ".best")
         if self.keep.keep_every is not None and epoch % self.keep.keep_every == 0:
             self._save_weights(trainee.evaluated, f".epoch-{epoch}")
-        self.best = max(self.best, top1)
+        self.best = max(self.best, score)
 
     def finish(self, trainee: Trainee) -> None:
         """Write the final weights."""
@@ -132,6 +133,11 @@ class Keeper:
             made = {"version": version(), **{name: self.identity[name] for name in ("name", "row", "seed")}}
             content = save(state, metadata={"onsphere": json.dumps(made)})  # one entry: their order is random
             replace_file(self.folder / "weights" / f"{self.name}{ending}.safetensors", content)
+
+
+def _scores(curve: Mapping[str, Sequence[float]]) -> list[float]:
+    """What the best epoch is best in: top-1, or the test loss of what classifies nothing; larger is better."""
+    return [*curve["top1"]] if "top1" in curve else [-loss for loss in curve.get("test_loss", ())]
 
 
 def file_name(identity: Mapping[str, Any]) -> str:

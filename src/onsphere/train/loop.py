@@ -21,7 +21,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from onsphere.train.batches import Batch, Loaded, batches, steps_per_epoch, total_steps
 from onsphere.train.interruption import StopRequest
 from onsphere.train.keeping import Keeper
-from onsphere.train.recipe import METRICS, Progress, Recipe
+from onsphere.train.recipe import Progress, Recipe
 from onsphere.train.result import SeedResult
 from onsphere.train.synchronized import synchronize
 
@@ -94,8 +94,8 @@ class Training:
             seed=self.seed,
             seconds=time.perf_counter() - self.begin,
             steps=self.total,
-            final={**{name: statistics.fmean(so_far.curve[name][-5:]) for name in METRICS}, **further},
-            last={**{name: so_far.curve[name][-1] for name in METRICS}, **further},
+            final={**{name: statistics.fmean(so_far.curve[name][-5:]) for name in self.recipe.metrics}, **further},
+            last={**{name: so_far.curve[name][-1] for name in self.recipe.metrics}, **further},
             curve=so_far.curve,
             observations=_over_epochs(so_far.observed),
             end=end,
@@ -271,19 +271,19 @@ def _evaluate(fabric: Fabric, recipe: Recipe, trainee: Trainee, data: Loaded) ->
         images, labels = data.test.take(indices), data.test.labels[indices]
         if recipe.test_transform is not None:
             images = recipe.test_transform(images)
+        inputs = (data.normalize(images),) if recipe.classifies else (data.normalize(images), labels)
         # Also where this process's part is empty: the wrapped model may wait for the others.
         with fabric.autocast() if trainee.average is not None else contextlib.nullcontext():
-            outputs = model(data.normalize(images))
+            outputs = model(*inputs)
         if len(labels):
-            loss += objective(outputs, labels) * len(labels)
-            data.top1.update(outputs, labels)
-            data.top5.update(outputs, labels)
-    loss = _over_processes(fabric, loss, "sum")
-    return {
-        "top1": 100 * data.top1.compute().item(),
-        "top5": 100 * data.top5.compute().item(),
-        "test_loss": loss.item() / len(data.test),
-    }
+            loss += (objective(outputs, labels) if recipe.classifies else outputs) * len(labels)
+            if recipe.classifies:
+                data.top1.update(outputs, labels)
+                data.top5.update(outputs, labels)
+    test_loss = {"test_loss": _over_processes(fabric, loss, "sum").item() / len(data.test)}
+    if not recipe.classifies:
+        return test_loss
+    return {"top1": 100 * data.top1.compute().item(), "top5": 100 * data.top5.compute().item(), **test_loss}
 
 
 def _over_processes(fabric: Fabric, values: Tensor, operation: str) -> Tensor:
@@ -308,11 +308,12 @@ def _further_metrics(recipe: Recipe, model: nn.Module) -> dict[str, float]:
     if recipe.evaluate is None:
         return {}
     found = {name: float(value) for name, value in _read(recipe.evaluate, model).items()}
-    twice = sorted(found.keys() & {*METRICS})
+    twice = sorted(found.keys() & {*recipe.metrics})
     if twice:
         raise ValueError(f"row {recipe.row!r}: evaluate gave {', '.join(twice)}: expected other names")
-    if recipe.metric not in {*METRICS, *found}:
-        raise ValueError(f"row {recipe.row!r}: metric={recipe.metric!r} is none of {', '.join((*METRICS, *found))}")
+    known = (*recipe.metrics, *found)
+    if recipe.metric not in known:
+        raise ValueError(f"row {recipe.row!r}: metric={recipe.metric!r} is none of {', '.join(known)}")
     return found
 
 

@@ -17,7 +17,7 @@ from onsphere.data import Data
 
 __all__ = ["Progress", "Recipe"]
 
-METRICS = ("top1", "top5", "test_loss")  # of every evaluation
+METRICS = ("top1", "top5", "test_loss")  # of every evaluation of a classifier
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class Recipe:
         objective: (outputs, labels) to a scalar, a mean over the examples. None where the model gives it itself,
             because its last layer must know the labels: then ``model(images, labels)`` is the objective,
             ``model(images)`` are the outputs, and the test loss is their cross-entropy.
+        classifies: whether the outputs are logits of the labels. A model that does something else, such as rebuild its
+            images, gives its objective itself, and ``model(images, labels)`` is the test loss, too; there is no top1.
         regularizer: called with the bare model before training, gives what is called at every step and added; with the
             batch's labels where it has a true attribute ``wants_labels``.
         prepare: changes the model in place before the optimizer is built.
@@ -60,8 +62,8 @@ class Recipe:
         settings: what the recipe was made with, for the result file.
 
     Raises:
-        ValueError: if epochs, batch_size or max_steps is below 1, clip not above 0, ema not between 0 and 1, or metric
-            one that nothing gives.
+        ValueError: if epochs, batch_size or max_steps is below 1, clip not above 0, ema not between 0 and 1, metric
+            one that nothing gives, or if there is an objective of outputs that are no logits.
 
     >>> import onsphere.models, onsphere.data
     >>> recipe = Recipe(
@@ -87,6 +89,7 @@ class Recipe:
     epochs: int
     batch_size: int
     objective: Callable[[Tensor, Tensor], Tensor] | None = F.cross_entropy
+    classifies: bool = True
     regularizer: Callable[[nn.Module], Callable[..., Tensor]] | None = None
     prepare: Callable[[nn.Module], None] | None = None
     schedule: Callable[[Optimizer], LRScheduler] | None = None
@@ -111,14 +114,20 @@ class Recipe:
                 raise ValueError(f"{name}={value!r}: expected at least 1")
         if self.schedule_every not in ("epoch", "step"):
             raise ValueError(f"schedule_every={self.schedule_every!r}: expected 'epoch' or 'step'")
-        if self.evaluate is None and self.metric not in METRICS:
-            raise ValueError(
-                f"metric={self.metric!r}: expected {', '.join(METRICS[:-1])} or {METRICS[-1]}, or evaluate to give it"
-            )
+        if self.objective is not None and not self.classifies:
+            raise ValueError("classifies=False: expected objective=None, the model gives its loss itself")
+        if self.evaluate is None and self.metric not in self.metrics:
+            known = " or ".join(filter(None, (", ".join(self.metrics[:-1]), self.metrics[-1])))
+            raise ValueError(f"metric={self.metric!r}: expected {known}, or evaluate to give it")
         if self.clip is not None and not self.clip > 0:
             raise ValueError(f"clip={self.clip!r}: expected a number above 0, or None")
         if self.ema is not None and not 0 < self.ema < 1:
             raise ValueError(f"ema={self.ema!r}: expected a number between 0 and 1, or None")
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What every evaluation gives."""
+        return METRICS if self.classifies else ("test_loss",)
 
 
 @dataclass(frozen=True)
