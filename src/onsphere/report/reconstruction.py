@@ -17,7 +17,7 @@ from onsphere.report.features import recorded
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SIDE = 0.62  # inches of an image
+SIDE, LETTER = 0.62, 0.078  # inches of an image and of a letter beside it
 
 
 def write_reconstructions(result: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
@@ -53,7 +53,8 @@ def reconstructions_picture(result: Mapping[str, Any], kind: str, *, transparent
             lines.append((f"{title}{_correlation(seed, kind_of_image)}", images))
     across = max(len(images) for _, images in lines)
     with style(transparent=transparent):
-        size = (SIDE * across + 1.45, (SIDE + 0.06) * len(lines))
+        words = LETTER * max(len(line) for title, _ in lines for line in title.splitlines())
+        size = (SIDE * across + words, (SIDE + 0.06) * len(lines))
         figure, grid = pyplot.subplots(len(lines), 1, figsize=size, layout="constrained", squeeze=False)
         for (title, images), axes in zip(lines, grid[:, 0], strict=True):
             _line(axes, images, title)
@@ -84,6 +85,7 @@ def _line(axes: Axes, images: NDArray[np.uint8], title: str) -> None:
     gap = np.full((images.shape[1], 1, *images.shape[3:]), 128, np.uint8)
     parts = [part for image in images for part in (image, gap)][:-1]
     axes.imshow(np.concatenate(parts, axis=1), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axes.set_anchor("E")  # what is left of the width is for the words
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
