@@ -133,7 +133,7 @@ def ascended(
         eps, step, low, high: tensors that broadcast over the images; nothing is checked.
     """
     with attacking(model):
-        start, labels = usable(images), usable(labels)
+        start, labels = usable(images).clamp(low, high), usable(labels)
         nan = torch.zeros(len(start), dtype=torch.bool, device=start.device)
         least, most = torch.maximum(start - eps, low), torch.minimum(start + eps, high)
         x = start.clone()

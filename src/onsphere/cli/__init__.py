@@ -23,6 +23,7 @@ commands:
   recipes [RECIPE]   list the recipes: tables, costs, the papers' numbers and ours; or the rows of one
   inspect FILE       look at every layer of a file of weights or of a model: how correlated its neurons are
   verify SET         do two images show the same identity? Open-set accuracy of features, or of a model
+  attack             how do the networks of a run do on images that were changed to mislead them?
   code               spread points on a sphere: n points in d dimensions as far apart as possible
 
 options:
@@ -37,6 +38,7 @@ examples:
   onsphere sweep table3-digits --coefficient 0.01..1
   onsphere inspect model.safetensors
   onsphere verify --features mine.npz
+  onsphere attack --run runs/table3-digits
   onsphere code --n 30 --d 3
 """
 
@@ -154,6 +156,13 @@ def verify_pairs(argv: Sequence[str]) -> int:
     return verify(argv)
 
 
+def attack_run(argv: Sequence[str]) -> int:
+    """`onsphere attack --run FOLDER ...`."""
+    from onsphere.cli.attack import attack
+
+    return attack(argv)
+
+
 def _usage(command: str, names: Iterable[str]) -> str:
     text = textwrap.fill(", ".join(names), 100, initial_indent="recipes: ", subsequent_indent=" " * 9,
                          break_on_hyphens=False)  # fmt: skip
@@ -167,5 +176,6 @@ COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "recipes": list_recipes,
     "inspect": inspect_model,
     "verify": verify_pairs,
+    "attack": attack_run,
     "code": spread_points,
 }

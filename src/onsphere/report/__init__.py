@@ -11,6 +11,7 @@ Nothing here trains, imports a model or touches a tensor: a report can be made a
 """
 
 from onsphere.report.arrays import draw_angles, draw_confusion, draw_features, draw_margins, draw_weight_norms
+from onsphere.report.attacks import write_attack, write_strengths
 from onsphere.report.code import write_code_page
 from onsphere.report.codes_tables import codes_markdown, load_codes
 from onsphere.report.curvatures import write_curvatures
@@ -61,6 +62,7 @@ __all__ = [
     "summarize",
     "table",
     "write_angles",
+    "write_attack",
     "write_code_page",
     "write_confusion",
     "write_curvatures",
@@ -72,6 +74,7 @@ __all__ = [
     "write_reconstructions",
     "write_roc",
     "write_spheres",
+    "write_strengths",
     "write_sweep",
     "write_weight_norms",
 ]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from onsphere.report.arrays import draw_margins
+from onsphere.report.attacks import write_strengths
 from onsphere.report.curvatures import write_curvatures
 from onsphere.report.features import write_angles, write_confusion, write_features, write_weight_norms
 from onsphere.report.operators import draw_operators
@@ -34,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     job.add_argument("--curvatures", nargs=2, metavar=("RESULT", "FILE"), help="draw a result's learned curvatures")
     job.add_argument("--reconstructions", nargs=2, metavar=("RESULT", "FILE"), help="draw a result's rebuilt images")
+    job.add_argument("--strengths", nargs=2, metavar=("RESULT", "FILE"), help="draw what DeepFool needs (Figure C.1)")
     job.add_argument("--margins", metavar="FILE", help="draw psi(theta) of the margins (thesis, Figure 2.3)")
     job.add_argument("--regions", metavar="FILE", help="draw the decision regions of two classes (thesis, Figure 2.4)")
     job.add_argument("--sphere-regions", metavar="FILE", help="draw them on circle and sphere (thesis, Figure 2.8)")
@@ -66,6 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             write_curvatures(load(given.curvatures[0]), given.curvatures[1])
         elif given.reconstructions:
             write_reconstructions(load(given.reconstructions[0]), given.reconstructions[1])
+        elif given.strengths:
+            write_strengths(load(given.strengths[0]), given.strengths[1])
         elif given.margins:
             draw_margins(given.margins)
         elif given.operators:
