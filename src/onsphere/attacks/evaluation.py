@@ -42,7 +42,7 @@ def robustness(
 ) -> float:
     r"""The accuracy of a model under attack, in per cent.
 
-    .. math:: \frac{100}{N} \sum_i \big[\arg\max_k f_k(\tilde{x}_i) = y_i\big], \qquad
+    .. math:: \frac{100}{N} \sum_i \big[\operatorname{arg\,max}_k f_k(\tilde{x}_i) = y_i\big], \qquad
         \tilde{x}_i = \text{attack}(\text{source}, x_i, y_i)
 
     Without a source the attacker has the model itself (white box). With one the adversarial images are made on that

@@ -31,7 +31,7 @@ def deepfool(
 
     .. math::
         w_k = \nabla f_k - \nabla f_{k_0}, \quad f'_k = f_k - f_{k_0}, \quad
-        l = \arg\min_k \frac{|f'_k|}{\|w_k\|_q}, \quad
+        l = \operatorname{arg\,min}_k \frac{|f'_k|}{\|w_k\|_q}, \quad
         r = \frac{|f'_l|}{\|w_l\|_q^q} \, |w_l|^{q - 1} \mathrm{sign}(w_l), \quad
         \tilde{x} = \mathrm{clip}\Big(x + (1 + \eta) \sum r\Big)
 
