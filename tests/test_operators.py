@@ -653,6 +653,11 @@ def test_conversion_of_what_is_decoupled_changes_the_operator() -> None:
     assert model[0].magnitude == magnitude.Log()
 
 
+def test_the_last_layer_is_the_classifier_also_if_it_has_one_neuron() -> None:
+    model = osp.convert(nn.Sequential(nn.Linear(3, 4), nn.Conv2d(4, 1, 1), nn.Linear(4, 5), nn.Linear(5, 1)))
+    assert [isinstance(layer, layers.Decoupled) for layer in model] == [True, True, True, False]
+
+
 def test_attention_is_left_alone() -> None:
     block = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
     model = osp.convert(nn.Sequential(block, nn.Linear(8, 2)))

@@ -64,6 +64,8 @@ def test_every_kind_of_layer_is_read_with_neurons_as_rows() -> None:
         "cross.v_proj_weight": (1, 6, 3),
         "cross.out_proj": (1, 6, 6),
     }
+    single = osp.where.layers(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 1)), single=True)
+    assert [tuple(layer.neurons().shape) for layer in single] == [(1, 4, 3), (1, 1, 4)]
     asked = {layer.name: tuple(layer.neurons().shape) for layer in osp.where.layers(model, depthwise=True)}
     assert asked["depthwise"] == (1, 8, 9)
 

@@ -185,8 +185,8 @@ def of_cosine(activation: Angular | Callable[[Tensor], Tensor], cosine: Tensor) 
         activation: an activation of this module, an object with the same two forms, or a function of angles in radians.
         cosine: of the angles, any shape.
 
-    >>> of_cosine(torch.cos, torch.tensor([0.5])).item()
-    0.5
+    >>> of_cosine(torch.cos, torch.tensor([0.0, 1.0])).round(decimals=4).abs().tolist()
+    [0.0, 1.0]
     """
     function = getattr(activation, "of_cosine", None)
     value: Tensor = activation(math.pi / 2 - _arcsine(cosine)) if function is None else function(cosine)

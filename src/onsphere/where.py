@@ -99,13 +99,14 @@ class Layer:
 Selector = Callable[[Sequence[Layer]], Sequence[Layer]]
 
 
-def layers(model: nn.Module, *, depthwise: bool = False) -> tuple[Layer, ...]:
+def layers(model: nn.Module, *, depthwise: bool = False, single: bool = False) -> tuple[Layer, ...]:
     """List the weights of a model that hold at least two comparable neurons, in order of registration.
 
     Args:
         model: any module; DDP, FSDP, torch.compile and Fabric wrappers are looked through.
         depthwise: compare the filters of depthwise convolutions (one filter a group) with each other; by default such
             layers are skipped.
+        single: list layers of one neuron, too, which has none to be compared with.
 
     Returns:
         Linear, (transposed) convolution and attention layers and angular heads. A weight that several modules share is
@@ -137,7 +138,7 @@ def layers(model: nn.Module, *, depthwise: bool = False) -> tuple[Layer, ...]:
                 groups, n, _ = layer.neurons().shape
             if n < 2 and groups > 1 and depthwise:
                 layer, n = Layer(name, module, attribute, read, depthwise=True), groups
-            if n >= 2:
+            if n >= 2 or single:
                 found.append(layer)
     return tuple(found)
 

@@ -75,7 +75,8 @@ def convert(
     >>> osp.convert(model, magnitude=osp.magnitude.Tanh())[0]  # doctest: +ELLIPSIS
     DecoupledConv2d(3, 8, kernel_size=(3, 3), stride=(1, 1), magnitude=Tanh(...), angular=Cosine(), eps=0.0001)
     """
-    chosen = [layer for layer in where(selectors.layers(model, depthwise=True)) if layer.attribute == "weight"]
+    candidates = selectors.layers(model, depthwise=True, single=True)
+    chosen = [layer for layer in where(candidates) if layer.attribute == "weight"]
     for layer in chosen:
         if nn.utils.parametrize.is_parametrized(layer.module):
             raise ValueError(

@@ -183,13 +183,13 @@ class _Response(torch.autograd.Function):
         operator: Operator = ctx.operator
         product, inverse, h, norm, radius, k = ctx.saved_tensors
         if torch.is_grad_enabled():
-            given = h if norm is None else operator.magnitude(norm, radius)
+            factor = h if norm is None else operator.magnitude(norm, radius)
             g = _activation(operator.angular, product * inverse, k)
             inputs = (product, inverse, h, norm, radius, k)
-            return None, *_differentiable((g if given is None else given * g,), inputs, (grad,))
+            return None, *_differentiable((g if factor is None else factor * g,), inputs, (grad,))
         by_product, by_inverse = torch.empty_like(product), torch.empty_like(inverse)
-        kept: list[Any] = [h, norm, radius, k]
-        by_h, by_norm, by_radius, by_k = (t if t is None else torch.zeros_like(t) for t in kept)
+        given: list[Any] = [t if t is None else torch.zeros_like(t) for t in (h, norm, radius, k)]
+        by_h, by_norm, by_radius, by_k = given
         tensors = (grad, product, inverse, h, norm, by_product, by_inverse, by_h, by_norm)
         for dy, p, i, hs, n, dp, di, dh, dn in _tiles(*tensors):
             g, slope, by_curvature = _values_and_slopes(operator.angular, p * i, k)

@@ -51,7 +51,8 @@ class WeightProjection:
 
     Args:
         model: with decoupled layers, none of them weighted.
-        every: steps from one projection to the next. The thesis gives no number; 100 is ours.
+        every: steps from one projection to the next. The thesis gives no number; 100 is that of the authors' published
+            code (wy1iu/DCNets).
         norm: s; default 1 (section 4.4.1).
 
     Raises:
