@@ -273,14 +273,17 @@ class TestTheModelStaysAsItWas:
     def test_modes_buffers_and_gradients(self, attack: Any) -> None:
         model, (images, labels) = with_everything(), batch()
         F.cross_entropy(model(images), labels).backward()
+        model[0].bias.requires_grad_(False)
         state = copy.deepcopy(model.state_dict())
         gradients = [parameter.grad.clone() for parameter in model.parameters()]
+        learned = [parameter.requires_grad for parameter in model.parameters()]
         modes = [module.training for module in model.modules()]
         images.requires_grad_()
         changed = attack(model, images, labels)
         assert all(torch.equal(state[name], value) for name, value in model.state_dict().items())
         assert all(torch.equal(a, b.grad) for a, b in zip(gradients, model.parameters(), strict=True))
         assert [module.training for module in model.modules()] == modes
+        assert [parameter.requires_grad for parameter in model.parameters()] == learned
         assert images.grad is None
         assert not changed.requires_grad
         # Examples are those of evaluation mode.
@@ -292,6 +295,7 @@ class TestTheModelStaysAsItWas:
         with pytest.raises(RuntimeError):
             attack(model, torch.rand(2, 4, 8, 8), torch.zeros(2, dtype=torch.int64))
         assert [module.training for module in model.modules()] == modes
+        assert all(parameter.requires_grad for parameter in model.parameters())
 
     @pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
     def test_where_the_caller_wants_no_gradients(self, attack: Any, context: Any) -> None:
@@ -307,6 +311,33 @@ class TestTheModelStaysAsItWas:
         expected = attack(model, images, labels)
         model.requires_grad_(False)
         torch.testing.assert_close(attack(model, images, labels), expected)
+
+    def test_the_gradient_of_no_parameter_is_computed(self, attack: Any) -> None:
+        class Double(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx: Any, images: Tensor, weight: Tensor) -> Tensor:
+                return 2 * images * weight
+
+            @staticmethod
+            def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+                assert ctx.needs_input_grad == (True, False)
+                return 2 * gradient, None
+
+        class Doubled(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.weight, self.head = nn.Parameter(torch.ones(())), network()
+
+            def forward(self, images: Tensor) -> Tensor:
+                return self.head(Double.apply(images, self.weight))
+
+        images, labels = batch()
+        assert not torch.equal(attack(Doubled(), images, labels), images)
+
+    def test_compiled_models(self, attack: Any) -> None:
+        model, (images, labels) = network(), batch(4)
+        expected = attack(model, images, labels)
+        torch.testing.assert_close(attack(torch.compile(model, backend="aot_eager"), images, labels), expected)
 
     def test_autocast(self, attack: Any) -> None:
         model, (images, labels) = network(), batch()
@@ -604,7 +635,7 @@ class TestAdversarialTraining:
                 model=model,
                 data=lambda: digits,
                 optimizer=partial(torch.optim.SGD, lr=0.1, momentum=0.9),
-                epochs=15,
+                epochs=10,
                 batch_size=50,
                 objective=None if adversarial else F.cross_entropy,
                 evaluate=attacked,

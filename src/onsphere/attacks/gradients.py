@@ -14,9 +14,19 @@ from onsphere.verification.extraction import evaluated
 
 @contextmanager
 def attacking(model: nn.Module) -> Iterator[None]:
-    """The model in evaluation mode, so that no buffer moves, and gradients even where the caller wants none."""
+    """The model in evaluation mode, so that no buffer moves, and gradients even where the caller wants none.
+
+    Parameters want none meanwhile: an autograd function of one's own would compute theirs in vain, and memory is saved.
+    """
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     with evaluated(model), torch.inference_mode(False), torch.enable_grad():
-        yield
+        try:
+            for parameter in learned:
+                parameter.requires_grad_(False)
+            yield
+        finally:
+            for parameter in learned:
+                parameter.requires_grad_(True)
 
 
 def usable(given: Tensor) -> Tensor:

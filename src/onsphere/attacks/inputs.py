@@ -73,7 +73,7 @@ def amount(name: str, value: Amount, images: Tensor, low: Tensor, high: Tensor) 
 
 
 def _beside(name: str, value: Amount, images: Tensor) -> Tensor:
-    found = torch.as_tensor(value, dtype=images.dtype, device=images.device)
+    found = torch.as_tensor(value, dtype=images.dtype, device=images.device).detach()
     # One number a channel would go along the last dimension, silently where an image is as wide as it has channels.
     misplaced = found.dim() == 1 and found.numel() > 1 and images.dim() > 2
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
@@ -79,10 +81,16 @@ def deepfool(
     start = usable(images)
     if not len(start):
         return start.clone()
-    with attacking(model):
+    with attacking(model), _eagerly():
         found, nan = _moved(model, start, labels, steps, 1 + overshoot, candidates, norm, low, high)
     warn_of_nan(nan, "deepfool")
     return found
+
+
+def _eagerly() -> AbstractContextManager[object]:
+    """A compiled model gives one gradient of a forward pass, and here one a candidate is wanted."""
+    compiler = "torch._dynamo" in sys.modules  # what is not there has compiled nothing, and takes seconds to import
+    return torch.compiler.set_stance("force_eager") if compiler else nullcontext()
 
 
 def _moved(
