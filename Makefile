@@ -37,6 +37,7 @@ check: setup
 bench: setup
 	$(BIN)/python benchmarks/diversity.py
 	$(BIN)/python benchmarks/heads.py
+	$(BIN)/python benchmarks/layers.py
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/verification.py
 	$(BIN)/python -m onsphere.report README.md
 
