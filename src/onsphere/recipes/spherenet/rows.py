@@ -55,7 +55,11 @@ class Loss:
 
 def _head(features: int, classes: int, angular: Angular, m: int, annealing: Annealing) -> AngularSoftmax:
     margin = None if m == 1 else annealing(SphereFace(m))
-    return AngularSoftmax(features, classes, margin, scale="feature_norm", angular=angular)
+    head = AngularSoftmax(features, classes, margin, scale="feature_norm", angular=angular)
+    # As the authors' published code. A step of Adam is equally long for all weights, so that the small ones that a head
+    # starts with turn by several degrees a step, and two classes fell together in 250 steps of A- and GA-Softmax.
+    nn.init.kaiming_normal_(head.weight)
+    return head
 
 
 CURVATURES = (0.1, 0.3, 0.7)
