@@ -246,7 +246,8 @@ def test_filters_are_projected_after_every_so_many_steps() -> None:
     for layer in decoupled(model):
         torch.testing.assert_close(layer.weight.flatten(1).norm(dim=1), torch.ones(len(layer.weight)))
     assert torch.equal(model.classifier.weight, classifier)
-    assert not tiny("thesis-table4.3-cifar100", project_every=None).after_step
+    for settings in ({"project_every": None}, {"row": "baseline"}):
+        assert not tiny("thesis-table4.3-cifar100", **settings).after_step
     with pytest.raises(ValueError, match="project_every=0"):
         tiny("thesis-table4.3-cifar100", project_every=0)
 

@@ -12,6 +12,7 @@ __all__ = ["ENTRIES", "attacked", "dcnet32", "imagenet", "mnist_features", "oper
 
 _FEW = {"dataset": "noise", "train_images": 8, "test_images": 8}
 _SMOKE = {**_FEW, "width": 0.05, "steps": 2, "batch_size": 4}
+_PROJECTED = {**_SMOKE, "project_every": 1}
 _CNN_9, _RESNET_32 = 268.2, 2475.2
 
 ENTRIES = (
@@ -21,7 +22,7 @@ ENTRIES = (
         "thesis, Table 4.1",
         CIFAR100,
         megamacs=_RESNET_32,
-        smoke=_SMOKE,
+        smoke=_PROJECTED,
         some_rows=(
             "standard",
             "linearly-weighted",
@@ -37,7 +38,7 @@ ENTRIES = (
         "thesis, Table 4.2",
         CIFAR100,
         megamacs=_CNN_9,
-        smoke=_SMOKE,
+        smoke=_PROJECTED,
         fixed={"model": "cnn9", "batch_norm": False, "table": "4.2"},
         some_rows=rows("linear", "cosine", "square-cosine", magnitudes=("linear", "tanh", "seg")),
     ),
@@ -47,7 +48,7 @@ ENTRIES = (
         "thesis, Table 4.3",
         CIFAR100,
         megamacs=_CNN_9,
-        smoke=_SMOKE,
+        smoke=_PROJECTED,
         fixed={"model": "cnn9", "table": "4.3"},
         some_rows=rows("cosine", "square-cosine"),
         variants={"relu": (False, True)},
@@ -59,7 +60,7 @@ ENTRIES = (
             f"thesis, Table {table}",
             CIFAR100,
             megamacs=_RESNET_32,
-            smoke=_SMOKE,
+            smoke=_PROJECTED,
             fixed={"optimizer": optimizer, "table": table},
         )
         for table, optimizer in (("4.4", "adam"), ("C.2", "sgd"))
@@ -71,7 +72,7 @@ ENTRIES = (
             "thesis, Table 4.5",
             images,
             megamacs=_RESNET_32,
-            smoke=_SMOKE,
+            smoke=_PROJECTED,
             fixed={"classes": classes},
         )
         for classes, images in CIFAR.items()
@@ -82,7 +83,7 @@ ENTRIES = (
         "thesis, Table 4.6",
         IMAGENET,
         megamacs={"standard": 1814.1, "modified": 1931.0, "modified-without-bn": 1931.0},
-        smoke={**_SMOKE, "image_size": 64},
+        smoke={**_PROJECTED, "image_size": 64},
         variants={"network": ("standard", "modified", "modified-without-bn")},
     ),
     *(

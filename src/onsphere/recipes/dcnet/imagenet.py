@@ -105,7 +105,7 @@ def imagenet(
         augment=data.crop_flip(image_size),
         test_transform=data.centre_crop(image_size),
         regularizer=penalties(OrthogonalDiagonal, weight, weight_decay),
-        after_step=projection(project_every),
+        after_step=projection(row, project_every),
         observe=minimum_angles,
         metric="top5",
         paper={} if error is None else {"top5": round(100 - error, 2)},

@@ -32,14 +32,21 @@ def orthogonality(row: str, coefficient: float | None) -> float:
     return 0.0
 
 
-def projection(every: int | None) -> tuple[Callable[[nn.Module, int], None], ...]:
-    """For a Recipe's ``after_step``: weight projection (section 4.4.1) after every so many steps; None for never.
+def projection(row: str, every: int | None) -> tuple[Callable[[nn.Module, int], None], ...]:
+    """For a Recipe's ``after_step``: weight projection (section 4.4.1) after every so many steps.
+
+    Args:
+        row: of the table; the baseline has nothing to project.
+        every: the number of steps; None for never.
 
     Raises:
         ValueError: if ``every`` is not above 0.
+
+    >>> projection("baseline", 100)
+    ()
     """
     check_positive(project_every=every)
-    return () if every is None else (partial(_projected, every=every),)
+    return () if every is None or row == "baseline" else (partial(_projected, every=every),)
 
 
 def _projected(model: nn.Module, step: int, every: int) -> None:
