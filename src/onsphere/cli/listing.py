@@ -34,6 +34,7 @@ ARROW = " → "
 ESSENTIAL = {
     *("model", "classes", "imbalance", "layers", "depth", "width", "widths", "features", "images", "augmented"),
     *("trained_on", "regularized_after"),
+    *("network", "batch_norm", "relu", "augmentation", "optimizer", "training", "transferred"),
 }  # settings that make an experiment
 UNIMPORTANT = {"dataset", "table"}  # where the images were, whose numbers stood beside the result
 

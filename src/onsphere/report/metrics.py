@@ -42,6 +42,8 @@ METRICS = {
         Metric("eer", "EER\n%", "equal error rate", lower_is_better=True),
         Metric("rank1", "Rank-1\n%", "rank-1 accuracy"),
         Metric("afs", "Angular\nFisher score", "angular Fisher score", digits=4, percent=False, lower_is_better=True),
+        Metric("fgsm", "FGSM\n%", "accuracy under FGSM"),
+        Metric("bim", "BIM\n%", "accuracy under BIM"),
         *(
             Metric(f"{key}_{of.replace(' ', '_')}", f"{title}\n{of}", f"{words} {of}", 4, False, lower)
             for key, title, words, lower in (
@@ -59,6 +61,7 @@ METRICS = {
 ALWAYS = {"top1", "top5", "test_loss", "auc"}
 DEVIATION = "_sd"
 OBJECTIVES = {"margin", "margins", "objective", "head", "annealing_minimum"}  # settings that only such rows have
+OPERATORS = {"project_every", "epsilon", "relu"}  # settings that only rows of operators have
 RATE = re.compile(r"tar_at_far_(\d[\d.e+-]*)")
 
 
@@ -120,5 +123,9 @@ def row_heading(result: Mapping[str, Any]) -> str:
 
     >>> row_heading({"rows": [], "metric": "verification"}), row_heading({"rows": []})
     ('Objective', 'Regularization')
+    >>> row_heading({"rows": [{"settings": {"relu": True}}]})
+    'Operator'
     """
+    if any(OPERATORS & {*(row.get("settings") or {})} for row in result["rows"]):
+        return "Operator"
     return "Objective" if compares_objectives(result) else "Regularization"
