@@ -199,6 +199,12 @@ def test_all_layers_are_decoupled_but_the_classifier_which_comes_last(family: st
     assert [module.bias is not None for module in found.values()] == [False] * (len(found) - 1) + [True]
 
 
+def test_layers_of_one_filter_are_decoupled_too() -> None:
+    for model in (models.decoupled_cnn(3, widths=(1, 1, 1), fc=1), models.decoupled_resnet18(width=0.001)):
+        ordinary = [name for name, module in neurons(model).items() if not isinstance(module, Decoupled)]
+        assert ordinary == ["classifier"]
+
+
 def test_shortcuts_are_what_is_asked_for() -> None:
     for family in ("resnet32", "resnet18"):
         for shortcuts in (False, True):
@@ -369,6 +375,9 @@ def test_features_of_a_bounded_operator_are_bounded() -> None:
     images = 100 * batch("mnist", 16)
     assert made("mnist", num_classes=None)(images).abs().max() <= 1
     assert made("mnist", num_classes=None, magnitude=magnitude.Linear())(images).abs().max() > 1
+    free = made("mnist", decoupled_features=False)
+    assert type(free.get_submodule("fc2")) is nn.Linear
+    assert isinstance(free.get_submodule("fc1"), Decoupled)
 
 
 def test_a_curvature_of_the_network_is_one_parameter() -> None:
@@ -384,7 +393,6 @@ def test_a_curvature_of_the_network_is_one_parameter() -> None:
         (lambda: models.decoupled_cnn(num_classes=0), "num_classes=0: expected at least 1"),
         (lambda: models.decoupled_cnn(magnitude=None, weighting="linear"), "magnitude=None.*weighting='linear'"),
         (lambda: models.decoupled_cnn(magnitude=None, angular=angular.Linear()), "magnitude=None, angular=Linear"),
-        (lambda: models.decoupled_cnn(3, widths=(4, 1, 4)), "no layer matches 'conv2_1'"),
         (lambda: models.decoupled_mnist_cnn(features=0), "features=0: expected at least 1"),
         (lambda: models.decoupled_resnet32(widths=(4, 4)), r"widths=\(4, 4\): expected three"),  # type: ignore[arg-type]
         (lambda: models.decoupled_resnet32(width=0), "width=0: expected a factor above 0"),
@@ -392,7 +400,7 @@ def test_a_curvature_of_the_network_is_one_parameter() -> None:
         (lambda: models.modified_resnet18(variant="paper"), "variant='paper': expected one of 'table', 'published'"),  # type: ignore[arg-type]
         (lambda: models.modified_resnet18(in_channels=0), "in_channels=0"),
     ],
-    ids=range(11),
+    ids=range(10),
 )
 def test_wrong_settings_are_named(build: Build, message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -48,7 +48,7 @@ def decouple(
         ordinary: shell patterns of the names of more layers that stay as they are.
 
     Raises:
-        ValueError: if there is an angular activation or a weighting, but no magnitude, or a layer of one neuron.
+        ValueError: if there is an angular activation or a weighting, but no magnitude.
 
     >>> from collections import OrderedDict
     >>> from onsphere.magnitude import Sphere

@@ -84,6 +84,7 @@ def decoupled_mnist_cnn(
     magnitude: Magnitude | None = Sphere(),
     angular: Activation = Cosine(),
     features: int = 2,
+    decoupled_features: bool = True,
     widths: tuple[int, int, int] = (32, 64, 128),
     batch_norm: bool = True,
     in_channels: int = 1,
@@ -93,13 +94,15 @@ def decoupled_mnist_cnn(
 
     Layers are called ``conv1_1``, ..., ``conv3_2``, ``fc1``, ``fc2`` and ``classifier``. The thesis does not say where
     the map is made smaller; here a 2 x 2 max pooling ends each of the three stages, as in its other plain networks, and
-    images are 28 x 28. ``fc1`` has batch normalization and ReLU behind it, ``fc2``, which gives the features, nothing,
-    so that features of bounded operators are bounded. Both are decoupled.
+    images are 28 x 28. ``fc1`` has batch normalization and ReLU behind it, ``fc2``, which gives the features, nothing.
+    Nor does it say whether ``fc2`` is decoupled, as ``fc1`` is. If it is, features of bounded operators are bounded,
+    and training takes long: the classifier's weights have to grow until features of at most 1 tell ten classes apart.
 
     Args:
         magnitude: h; default SphereConv. None is the ordinary network.
         angular: g.
         features: neurons of ``fc2``: 2 in the figures.
+        decoupled_features: make ``fc2`` decoupled, too; False leaves it an ordinary layer with unbounded features.
         widths: filters of the three stages, two convolutions each.
         batch_norm: batch normalization behind convolutions and ``fc1``; without it the ordinary ones have biases.
         in_channels: channels of the images.
@@ -129,4 +132,4 @@ def decoupled_mnist_cnn(
         layers["classifier"] = nn.Linear(features, num_classes)
     model = nn.Sequential(layers)
     he_normal(model)
-    return decouple(model, magnitude, angular, None)
+    return decouple(model, magnitude, angular, None, ordinary=() if decoupled_features else ("fc2",))
