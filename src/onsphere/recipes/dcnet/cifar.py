@@ -11,16 +11,17 @@ from torch import nn
 from onsphere import data, models
 from onsphere.diversity import OrthogonalDiagonal
 from onsphere.layers import Weighting, weighted_gradients
-from onsphere.losses import AngularSoftmax
 from onsphere.models.sizes import scaled
 from onsphere.recipes.dcnet.paper import TABLE_4_1, TABLE_4_2, TABLE_4_3, TABLE_4_4, TABLE_4_5, TABLE_C_2, Errors
 from onsphere.recipes.dcnet.rows import OperatorRow, operator
 from onsphere.recipes.dcnet.training import PROJECT_EVERY, WEIGHT_DECAY, orthogonality, projection
 from onsphere.recipes.decoupled import adam_by_steps, classified, penalties
 from onsphere.recipes.image_sets import CIFAR10, CIFAR100, ImageSet
+from onsphere.recipes.margins.objectives import Annealing
 from onsphere.recipes.mhe.training import by_steps, cifar_milestones, top1
 from onsphere.recipes.observations import minimum_angles
 from onsphere.recipes.settings import check_positive
+from onsphere.recipes.spherenet.rows import LOSSES
 from onsphere.train import Recipe
 
 Classes = Literal[10, 100]
@@ -257,7 +258,7 @@ def dcnet32(
     chosen = operator(row)
     settings["dataset"] = dataset or str(images.hub)
     network = partial(models.decoupled_resnet32, widths=(96, 192, 384), width=width, **chosen.arguments)
-    head = partial(AngularSoftmax, scaled((384,), width)[0], classes, scale="feature_norm")
+    head = LOSSES["w-cosine"].head(scaled((384,), width)[0], classes, Annealing())  # it has no margin to be annealed
     return _on_cifar(
         f"thesis-table4.5-cifar{classes}",
         f"thesis, Table 4.5, DCNet-32 on {images.title}",

@@ -49,7 +49,7 @@ def mnist_features(
     the classifier's neurons, the angles between features and their mean cosines by class, and the angular Fisher score
     of the test images (A.1); in the thesis the features of SphereConv, BallConv and TanhConv are the most compact. A
     row takes minutes on a GPU; on a CPU a minute or two with width=0.25, steps=800 and learning_rate=0.03, three times
-    that with adversarial training.
+    that with adversarial training, but two digits may then fall together.
 
     Args:
         dataset: MNIST as a folder (four IDX files, or parquet files in Hugging Face layout) or a name on the hub;
