@@ -256,7 +256,10 @@ def test_networks_under_attack_have_no_optimization_trick() -> None:
     for name in ("thesis-table4.7-cifar10", "thesis-table4.8-cifar10", "thesis-figureC.2-mnist"):
         recipe = tiny(name)
         assert not recipe.after_step
-        assert recipe.prepare is None
+        model = made(recipe)
+        if recipe.prepare is not None:
+            recipe.prepare(model)
+        assert not any(layer.weighted_gradients or layer.weighting for layer in decoupled(model))
 
 
 @pytest.mark.parametrize(
@@ -405,7 +408,19 @@ def test_the_attackers_network_is_trained_from_its_own_seed_or_given(tmp_path: P
         tiny("thesis-table4.7-cifar10", source=str(tmp_path))
     with pytest.raises(FileNotFoundError, match="no file or folder 'nowhere'"):
         tiny(name, source="nowhere")
-    assert source(training="adversarial").__class__ is attacks.AdversarialTraining
+    assert isinstance(source(training="adversarial"), attacks.AdversarialTraining)
+
+
+def test_several_processes_are_told_before_the_training_that_the_attacker_needs_a_network(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "source.safetensors").write_bytes(b"looked at later")
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    recipe = tiny("thesis-table4.8-cifar10")
+    assert recipe.prepare is not None
+    with pytest.raises(ValueError, match="source=null: several processes"):
+        recipe.prepare(nn.Identity())
+    assert tiny("thesis-table4.8-cifar10", source=str(tmp_path / "source.safetensors")).prepare is None
 
 
 def test_adversarial_training_is_half_on_adversarial_images() -> None:

@@ -95,7 +95,8 @@ def attacked(
             same shares of the steps.
 
     Raises:
-        ValueError: for a value out of its range, and for a setting that would be ignored.
+        ValueError: for a value out of its range, and for a setting that would be ignored; before a training in several
+            processes that would need to train the attacker's network.
         FileNotFoundError: there is no such source.
 
     >>> recipe = attacked("cifar10", "ball", training="adversarial")
@@ -132,6 +133,7 @@ def attacked(
         data=load,
         augment=data.augment,
         regularizer=penalties(OrthogonalDiagonal, weight, weight_decay),
+        prepare=_alone if transferred and source is None else None,
         observe=minimum_angles,
         evaluate=partial(_accuracies, load=load, attack=attack, box=box),
         metric="fgsm",
@@ -223,8 +225,6 @@ class Source:
 @lru_cache(maxsize=1)
 def _trained_source(settings: tuple[tuple[str, Any], ...], seed: int, accelerator: str) -> nn.Module:
     """Trained once for all rows and seeds of a process."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        raise ValueError("source=None: with several processes, train the attacker's network first and give its weights")
     recipe = attacked(**{**dict(settings), "row": "baseline"})
     alone = replace(recipe, evaluate=None, metric="top1", observe=None)
     with tempfile.TemporaryDirectory() as folder, torch.enable_grad():
@@ -241,6 +241,12 @@ def _trained_source(settings: tuple[tuple[str, Any], ...], seed: int, accelerato
         model = recipe.model()
         load_weights(model, folder)
     return model
+
+
+def _alone(model: nn.Module) -> None:
+    """Refuse before the training what could not be done after it."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        raise ValueError("source=null: several processes do not train the attacker's network, give one that is trained")
 
 
 def _accuracies(model: nn.Module, load: Load, attack: Attack, box: Source | None) -> dict[str, float]:
