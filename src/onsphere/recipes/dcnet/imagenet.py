@@ -28,7 +28,7 @@ STEPS = 700_000
 def imagenet(
     dataset: str = "ILSVRC/imagenet-1k",
     row: Literal["baseline", "sphere", "linear", "tanh"] = "tanh",
-    network: NetworkName = "standard",
+    network: NetworkName = "modified",
     initial: str | None = None,
     coefficient: float | None = None,
     project_every: int | None = PROJECT_EVERY,
