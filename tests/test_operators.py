@@ -15,6 +15,7 @@ import onnxruntime
 import pytest
 import torch
 import torch.nn.functional as F
+import torch.utils.checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -253,6 +254,22 @@ def test_first_and_second_gradients(h: str, g: str, weighting: Any) -> None:
     assert torch.autograd.gradgradcheck(of_all, inputs, fast_mode=True)
 
 
+@pytest.mark.parametrize("of_input", [True, False])
+@pytest.mark.parametrize(("h", "g", "weighting"), OF_EACH_PATH)
+def test_gradients_are_the_same_where_they_are_to_be_differentiated(
+    h: str, g: str, weighting: Any, of_input: bool
+) -> None:
+    layer = convolution(4, 4, 3, magnitude=MAGNITUDES[h], angular=ANGULARS[g], weighting=weighting)
+    x = torch.randn(2, 4, 5, 5, dtype=torch.float64, requires_grad=of_input)
+    inputs = (x, *layer.parameters()) if of_input else tuple(layer.parameters())
+    once = torch.autograd.grad(layer(x).square().sum(), inputs)
+    again = torch.autograd.grad(layer(x).square().sum(), inputs, create_graph=True)
+    for ours, theirs in zip(again, once, strict=True):
+        assert torch.allclose(ours, theirs)
+    sum(gradient.square().sum() for gradient in again).backward()  # type: ignore[union-attr]
+    assert layer.weight.grad.any()
+
+
 def test_torch_func_transforms_it() -> None:
     layer = convolution(3, 4, 3, magnitude=magnitude.Tanh(), angular=angular.Linear())
     x = torch.randn(5, 3, 4, 4, dtype=torch.float64)
@@ -264,6 +281,11 @@ def test_torch_func_transforms_it() -> None:
     each = torch.func.vmap(torch.func.grad(loss), (None, 0))(layer.weight.detach(), x)
     for image, ours in zip(x, each, strict=True):
         assert torch.allclose(ours, torch.autograd.grad(loss(layer.weight, image), layer.weight)[0])
+
+
+def test_forward_and_backward_derivatives_agree_before_any_training() -> None:
+    layer, x = osp.BallConv2d(3, 4, 3).double().eval(), torch.randn(2, 3, 4, 4, dtype=torch.float64)
+    assert torch.allclose(torch.func.jacfwd(layer)(x), torch.func.jacrev(layer)(x))
 
 
 @settings(max_examples=40, deadline=None)
@@ -397,6 +419,48 @@ def test_a_layer_can_be_used_twice_before_backward() -> None:
     layer, x = osp.TanhConv2d(3, 4, 3), torch.randn(2, 3, 5, 5)
     (layer(x).sum() + layer(2 * x).sum()).backward()
     assert torch.isfinite(layer.weight.grad).all()
+
+
+def test_a_batch_of_none_or_of_nan_leaves_the_moving_average() -> None:
+    layer = osp.TanhConv2d(3, 4, 3)
+    assert layer(torch.zeros(0, 3, 5, 5)).shape == (0, 4, 3, 3)
+    assert torch.equal(layer.mean_norm, torch.zeros(1))
+    layer(torch.randn(2, 3, 5, 5))
+    before = layer.mean_norm.clone()
+    layer(torch.zeros(0, 3, 5, 5)).sum().backward()
+    layer(torch.full((1, 3, 5, 5), torch.nan))
+    assert torch.equal(layer.mean_norm, before)
+    assert before > 0
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_activation_checkpointing_changes_neither_gradients_nor_the_moving_average(reentrant: bool) -> None:
+    layer = osp.TanhConv2d(3, 4, 3)
+    layer(torch.randn(2, 3, 5, 5))
+    twin, x = copy.deepcopy(layer), 3 * torch.randn(2, 3, 5, 5)
+    x.requires_grad_()
+    ours = torch.utils.checkpoint.checkpoint(layer, x, use_reentrant=reentrant).square().sum()
+    ours.backward()
+    twin(x).square().sum().backward()
+    assert torch.equal(layer.mean_norm, twin.mean_norm)
+    assert torch.equal(layer.log_radius.grad, twin.log_radius.grad)
+    assert torch.equal(layer.weight.grad, twin.weight.grad)
+
+
+def test_a_layer_without_memory_has_a_shape_and_starts_when_it_gets_some() -> None:
+    curved = osp.TanhConv2d(3, 4, 3, angular=angular.Sigmoid(0.5, learnable=True), device="meta")
+    rescaled = osp.SphereNormConv2d(3, 4, 3, beta=2.0, gamma=0.5, device="meta")
+    for layer in (curved, rescaled):
+        assert layer(torch.empty(2, 3, 5, 5, device="meta")).shape == (2, 4, 3, 3)
+        layer.to_empty(device="cpu")
+        for values in layer.state_dict().values():
+            values.fill_(torch.nan)
+        layer.reset_parameters()
+        assert layer(torch.randn(2, 3, 5, 5)).isfinite().all()
+    assert torch.equal(curved.radius, torch.ones(4))
+    assert torch.allclose(curved.log_k.exp(), torch.tensor(0.5))
+    assert torch.equal(rescaled.beta, torch.full((4,), 2.0))
+    assert torch.equal(rescaled.gamma, torch.full((4,), 0.5))
 
 
 @pytest.mark.parametrize("h", [magnitude.Ball(), magnitude.Tanh(radius="layer"), magnitude.Seg()], ids=repr)
@@ -658,6 +722,13 @@ def test_the_last_layer_is_the_classifier_also_if_it_has_one_neuron() -> None:
     assert [isinstance(layer, layers.Decoupled) for layer in model] == [True, True, True, False]
 
 
+def test_layers_that_share_a_weight_are_converted_together() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.Linear(4, 2))
+    model[2].weight = model[0].weight
+    osp.convert(model)
+    assert [isinstance(layer, layers.Decoupled) for layer in model] == [True, False, True, False]
+
+
 def test_attention_is_left_alone() -> None:
     block = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
     model = osp.convert(nn.Sequential(block, nn.Linear(8, 2)))
@@ -673,8 +744,11 @@ def test_what_cannot_be_converted_is_refused() -> None:
     with pytest.raises(ValueError, match=r"chose: 0 \(ConvTranspose2d\)"):
         osp.convert(nn.Sequential(nn.ConvTranspose2d(3, 4, 3), nn.Linear(4, 2)))
     model = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(3, 4)), nn.Linear(4, 2))
-    with pytest.raises(ValueError, match="layer '0' is parametrized"):
-        osp.convert(model)
+    calls: list[Any] = [osp.convert, layers.plain, layers.project_weights, osp.WeightProjection]
+    decoupled = nn.Sequential(nn.utils.parametrizations.weight_norm(osp.SphereLinear(3, 4)), nn.Linear(4, 2))
+    for call in calls:
+        with pytest.raises(ValueError, match="layer '0' is parametrized"):
+            call(model if call is osp.convert else decoupled)
     with pytest.raises(TypeError, match=r"magnitude=.*Sphere.*: expected an object such as onsphere\.magnitude"):
         osp.DecoupledConv2d(3, 4, 3, magnitude=magnitude.Sphere)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="angular='cosine'"):
@@ -824,6 +898,14 @@ def test_layers_compile_without_a_break(h: str, g: str, weighting: Any) -> None:
         assert torch.allclose(ours.grad, theirs.grad, atol=1e-4), name
     for (name, ours), theirs in zip(model.named_buffers(), twin.buffers(), strict=True):
         assert torch.allclose(ours, theirs), name
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_layers_are_traced() -> None:
+    layer, x = osp.TanhConv2d(3, 4, 3, angular=angular.Linear()), torch.randn(2, 3, 5, 5)
+    layer(x)
+    traced = torch.jit.trace(layer.eval(), x)
+    assert torch.allclose(traced(torch.ones(3, 3, 5, 5)), layer(torch.ones(3, 3, 5, 5)), atol=1e-6)
 
 
 @pytest.mark.parametrize("groups", [1, 2])

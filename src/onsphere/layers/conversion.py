@@ -20,6 +20,7 @@ from onsphere.layers.decoupled import (
     DecoupledConv3d,
     DecoupledLinear,
     Weighting,
+    refuse_parametrized,
 )
 from onsphere.magnitude import Magnitude, Sphere
 
@@ -78,13 +79,12 @@ def convert(
     candidates = selectors.layers(model, depthwise=True, single=True)
     chosen = [layer for layer in where(candidates) if layer.attribute == "weight"]
     for layer in chosen:
-        if nn.utils.parametrize.is_parametrized(layer.module):
-            raise ValueError(
-                f"layer {layer.name!r} is parametrized: its weight has to be an ordinary parameter, as after "
-                "torch.nn.utils.parametrize.remove_parametrizations"
-            )
+        refuse_parametrized(layer.name, layer.module)
+    weights = {id(layer.module.weight) for layer in chosen}  # which several modules may share
     found = [
-        layer.module for layer in chosen if type(layer.module) in _DECOUPLED or isinstance(layer.module, Decoupled)
+        module
+        for module in model.modules()
+        if (type(module) in _DECOUPLED or isinstance(module, Decoupled)) and id(module.weight) in weights
     ]
     if not found:
         names = ", ".join(f"{layer.name} ({type(layer.module).__name__})" for layer in chosen) or "none"
@@ -114,6 +114,9 @@ def plain(model: nn.Module) -> nn.Module:
     Returns:
         The model.
 
+    Raises:
+        ValueError: if a decoupled layer is parametrized.
+
     >>> import onsphere as osp
     >>> plain(osp.convert(nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 4))))
     Sequential(
@@ -121,15 +124,16 @@ def plain(model: nn.Module) -> nn.Module:
       (1): Linear(in_features=3, out_features=4, bias=True)
     )
     """
-    for module in model.modules():
+    for name, module in model.named_modules():
         if isinstance(module, Decoupled):
+            refuse_parametrized(name, module)
             ordinary: Any = next(kind for kind in _DECOUPLED if isinstance(module, kind))
             module.__class__ = ordinary
             for own in OWN_STATE:
                 module._parameters.pop(own, None)
                 module._buffers.pop(own, None)
-            for name in ("magnitude", "angular", "weighting", "eps", "weighted_gradients"):
-                delattr(module, name)
+            for setting in ("magnitude", "angular", "weighting", "eps", "weighted_gradients"):
+                delattr(module, setting)
     return model
 
 

@@ -14,7 +14,7 @@ from torch.nn.common_types import _size_1_t, _size_2_t, _size_3_t
 
 from onsphere import sphere
 from onsphere.angular import Angular, Cosine
-from onsphere.layers.kernel import Convolution, Operator, Product, products_and_squares, respond
+from onsphere.layers.kernel import Convolution, Operator, Product, products_and_squares, respond, without_autocast
 from onsphere.magnitude import Magnitude, Sphere
 
 __all__ = ["Decoupled", "DecoupledConv1d", "DecoupledConv2d", "DecoupledConv3d", "DecoupledLinear", "Weighting"]
@@ -102,6 +102,15 @@ class Decoupled(nn.Module):
         else:
             self.register_parameter("log_k", None)
 
+    def reset_parameters(self) -> None:
+        """Start anew, as after ``to_empty``: random weights, a radius of 1, the first curvature, no norms seen yet."""
+        super().reset_parameters()  # type: ignore[misc]
+        with torch.no_grad():
+            for name in ("log_radius", "mean_norm", "log_k"):  # torch's layers call this before they are made
+                values = getattr(self, name, None)
+                if values is not None:
+                    values.fill_(math.log(self.angular.k) if name == "log_k" else 0.0)  # type: ignore[union-attr]
+
     @property
     def radius(self) -> Tensor | None:
         """The operator radius rho, one a filter or one in all; None where h has none."""
@@ -154,16 +163,20 @@ class Decoupled(nn.Module):
     def _mean_norm(self, norm: Tensor) -> Tensor:
         """E||x||, one a group: the moving average, with this batch in it when training."""
         assert self.mean_norm is not None
+        norm = norm.detach()  # no_grad alone does not keep a forward derivative out
         with torch.no_grad():
-            others = [dim for dim in range(norm.dim()) if dim != 1]
-            here = norm.mean(others)
-            if self.training:
-                here = _over_processes(here, norm.numel() // len(here))
-            known = torch.where(self.mean_norm > 0, self.mean_norm, here.to(self.mean_norm.dtype))
-            if self.training:
-                self.mean_norm.copy_(known.lerp(here.to(known.dtype), MOMENTUM))
-            # A copy, since the buffer may change before backward.
-            return self.mean_norm.clone() if self.training else known
+            sums = norm.sum([dim for dim in range(norm.dim()) if dim != 1])
+            sums = torch.cat([sums, sums.new_full((1,), norm.numel() // len(sums))])
+            updates = self.training and not _recomputing()
+            if updates and torch.distributed.is_available() and torch.distributed.is_initialized():
+                torch.distributed.all_reduce(sums)
+            here = (sums[:-1] / sums[-1]).to(self.mean_norm.dtype)
+            known = torch.where(self.mean_norm > 0, self.mean_norm, here)
+            if updates:
+                mean = known.lerp(here, MOMENTUM)
+                self.mean_norm.copy_(torch.where(mean.isfinite(), mean, self.mean_norm))  # an empty batch has no mean
+                known = self.mean_norm.clone()  # a copy, since the buffer may change before backward
+            return known
 
     def _load_from_state_dict(
         self, state_dict: Any, prefix: str, local_metadata: Any, strict: bool, missing: list[str], *rest: Any
@@ -230,7 +243,7 @@ class DecoupledLinear(Decoupled, nn.Linear):
         self.configure(magnitude, angular, weighting, eps)
 
     def forward(self, input: Tensor) -> Tensor:
-        with torch.autocast(input.device.type, enabled=False):
+        with without_autocast(input.device):
             x = _at_least_float32(input).reshape(-1, input.shape[-1])
             product, energy = products_and_squares(x, self.unit_weight().to(x.dtype), Product())
             output = self.respond(product, energy)
@@ -241,7 +254,7 @@ class DecoupledLinear(Decoupled, nn.Linear):
 
 class _DecoupledConv(Decoupled, nn.modules.conv._ConvNd):
     def forward(self, input: Tensor) -> Tensor:
-        with torch.autocast(input.device.type, enabled=False):
+        with without_autocast(input.device):
             x = _at_least_float32(input)
             dims = len(self.kernel_size)
             batched = x.dim() == dims + 2
@@ -461,19 +474,24 @@ class DecoupledConv3d(_DecoupledConv, nn.Conv3d):
         self.configure(magnitude, angular, weighting, eps, groups)
 
 
+def refuse_parametrized(name: str, module: nn.Module) -> None:
+    """Raise ValueError where the weight is worked out of other parameters, so that it cannot be set, nor the class."""
+    if nn.utils.parametrize.is_parametrized(module):
+        raise ValueError(
+            f"layer {name!r} is parametrized: its weight has to be an ordinary parameter, as after "
+            "torch.nn.utils.parametrize.remove_parametrizations"
+        )
+
+
 def _lengths(rows: Tensor) -> Tensor:
     """||w|| of each row, as (rows, 1), in float32 or better."""
     lengths: Tensor = torch.linalg.vector_norm(_at_least_float32(rows), dim=1, keepdim=True)
     return lengths
 
 
-def _over_processes(mean: Tensor, count: int) -> Tensor:
-    """The mean over the batches of all processes, which may be of different sizes."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return mean
-    sums = torch.cat([mean * count, mean.new_tensor([float(count)])])
-    torch.distributed.all_reduce(sums)
-    return sums[:-1] / sums[-1]
+def _recomputing() -> bool:
+    """Whether backward asks for a forward pass anew (activation checkpointing), which must give what the first gave."""
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
 
 
 def _at_least_float32(x: Tensor) -> Tensor:
@@ -482,4 +500,6 @@ def _at_least_float32(x: Tensor) -> Tensor:
 
 def _as_expected(output: Tensor, input: Tensor) -> Tensor:
     """Float32 under autocast: eight bits would be all that is left of a bfloat16 cosine. Elsewhere the input's type."""
-    return output if torch.is_autocast_enabled(input.device.type) else output.to(input.dtype)
+    device = input.device.type
+    mixed = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return output if mixed else output.to(input.dtype)

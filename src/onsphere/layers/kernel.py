@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,10 +92,13 @@ class _ProductsAndSquares(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor, grad_squares: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         linear: Convolution | Product = ctx.linear
-        with torch.autocast(grad.device.type, enabled=False):
+        with without_autocast(grad.device):
             if torch.is_grad_enabled():
-                outputs = (linear(x, weight), _squares(x, linear.groups))
-                return *_differentiable(outputs, (x, weight), (grad, grad_squares)), None
+
+                def formula(x: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
+                    return linear(x, weight), _squares(x, linear.groups)
+
+                return *_differentiable(formula, (x, weight), (grad, grad_squares)), None
             wanted = ctx.needs_input_grad[:2]
             by_input, by_weight = linear.backward(grad, x, weight, wanted)
             if wanted[0]:
@@ -183,10 +187,13 @@ class _Response(torch.autograd.Function):
         operator: Operator = ctx.operator
         product, inverse, h, norm, radius, k = ctx.saved_tensors
         if torch.is_grad_enabled():
-            factor = h if norm is None else operator.magnitude(norm, radius)
-            g = _activation(operator.angular, product * inverse, k)
-            inputs = (product, inverse, h, norm, radius, k)
-            return None, *_differentiable((g if factor is None else factor * g,), inputs, (grad,))
+
+            def formula(product: Tensor, inverse: Tensor, h: Any, norm: Any, radius: Any, k: Any) -> tuple[Tensor, ...]:
+                factor = h if norm is None else operator.magnitude(norm, radius)
+                g = _activation(operator.angular, product * inverse, k)
+                return (g if factor is None else factor * g,)
+
+            return None, *_differentiable(formula, (product, inverse, h, norm, radius, k), (grad,))
         by_product, by_inverse = torch.empty_like(product), torch.empty_like(inverse)
         given: list[Any] = [t if t is None else torch.zeros_like(t) for t in (h, norm, radius, k)]
         by_h, by_norm, by_radius, by_k = given
@@ -242,15 +249,26 @@ def _rows(x: Tensor) -> int:
     return max(1, TILE * len(x) // x.numel())
 
 
+def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """All in the types that the tensors have; the meta device, which only finds shapes, knows no autocast."""
+    available = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if available else nullcontext()
+
+
 def _literally() -> bool:
-    """Whether to write formulas out: a compiler fuses them itself, and torch.func transforms them."""
-    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    """Whether to write formulas out: a compiler fuses them itself, torch.func and a tracer look into them."""
+    return torch.compiler.is_compiling() or torch._C._is_tracing() or torch._C._are_functorch_transforms_active()
 
 
 def _differentiable(
-    outputs: Sequence[Tensor], inputs: Sequence[Tensor | None], grads: Sequence[Tensor]
+    formula: Callable[..., tuple[Tensor, ...]], inputs: Sequence[Tensor | None], grads: Sequence[Tensor]
 ) -> tuple[Tensor | None, ...]:
     """The gradients once more as a graph, for second derivatives."""
-    wanted = [x for x in inputs if x is not None and x.requires_grad]
-    found = iter(torch.autograd.grad(outputs, wanted, grads, create_graph=True, allow_unused=True))
+    # By aliases, since one input may have been made of another (1 / ||x|| of ||x||): what comes to the second through
+    # the first is not its gradient here.
+    aliases = [x if x is None else x.view_as(x) for x in inputs]
+    wanted = [x for x in aliases if x is not None and x.requires_grad]
+    reached = [(y, grad) for y, grad in zip(formula(*aliases), grads, strict=True) if y.requires_grad]
+    outputs, theirs = [y for y, _ in reached], [grad for _, grad in reached]
+    found = iter(torch.autograd.grad(outputs, wanted, theirs, create_graph=True, allow_unused=True))
     return tuple(next(found) if x is not None and x.requires_grad else None for x in inputs)

@@ -196,12 +196,19 @@ class SphereNormConv2d(DecoupledConv2d):
     ) -> None:
         shape = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups, False, padding_mode)
         super().__init__(*shape, eps=eps, device=device, dtype=dtype)
-        for name, start in (("beta", beta), ("gamma", gamma)):
-            values = torch.full((out_channels,), float(start), device=device, dtype=dtype)
+        self._start = {"beta": float(beta), "gamma": float(gamma)}
+        for name, start in self._start.items():
+            values = torch.full((out_channels,), start, device=device, dtype=dtype)
             if learned:
                 self.register_parameter(name, nn.Parameter(values))
             else:
                 self.register_buffer(name, values)
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        with torch.no_grad():
+            for name, start in getattr(self, "_start", {}).items():
+                getattr(self, name).fill_(start)
 
     def forward(self, input: Tensor) -> Tensor:
         cosine = super().forward(input)

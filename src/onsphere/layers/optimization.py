@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from onsphere import sphere
-from onsphere.layers.decoupled import Decoupled
+from onsphere.layers.decoupled import Decoupled, refuse_parametrized
 
 __all__ = ["WeightProjection", "project_weights", "weighted_gradients"]
 
@@ -26,7 +26,7 @@ def project_weights(model: nn.Module, norm: float = 1.0) -> None:
         norm: s; the gradients are inversely proportional to it. Default 1 (section 4.4.1).
 
     Raises:
-        ValueError: if norm is not above 0, and if no layer is decoupled without weighting.
+        ValueError: if norm is not above 0, if no layer is decoupled without weighting, or one of these is parametrized.
 
     Source: thesis, section 4.4.1.
 
@@ -39,7 +39,7 @@ def project_weights(model: nn.Module, norm: float = 1.0) -> None:
     if not (math.isfinite(norm) and norm > 0):
         raise ValueError(f"norm={norm!r}: expected a finite number above 0")
     with torch.no_grad():
-        for layer in _unweighted(model):
+        for layer in _projected(model):
             rows = layer.weight.flatten(1)
             layer.weight.copy_((norm * sphere.normalize(rows)).view_as(layer.weight))
 
@@ -56,7 +56,8 @@ class WeightProjection:
         norm: s; default 1 (section 4.4.1).
 
     Raises:
-        ValueError: if every is below 1 or norm not above 0, and if a decoupled layer is weighted or there is none.
+        ValueError: if every is below 1 or norm not above 0, and if a decoupled layer is weighted or parametrized or
+            there is none.
 
     Source: thesis, section 4.4.1.
 
@@ -75,7 +76,7 @@ class WeightProjection:
         if not (math.isfinite(norm) and norm > 0):
             raise ValueError(f"norm={norm!r}: expected a finite number above 0")
         _refuse_weighted(model, "weight projection")
-        _unweighted(model)
+        _projected(model)
         self.model, self.every, self.norm, self.steps = model, every, norm, 0
 
     def step(self) -> None:
@@ -135,6 +136,13 @@ def _unweighted(model: nn.Module) -> list[Decoupled]:
     if not found:
         raise ValueError(f"{type(model).__name__} has no decoupled layer without weighting: see onsphere.convert")
     return found
+
+
+def _projected(model: nn.Module) -> list[Decoupled]:
+    for name, module in model.named_modules():
+        if isinstance(module, Decoupled) and module.weighting is None:
+            refuse_parametrized(name, module)
+    return _unweighted(model)
 
 
 def _refuse_weighted(model: nn.Module, trick: str) -> None:
