@@ -20,6 +20,7 @@ from onsphere.recipes.spherenet.rows import EVERY, LOSSES, OPERATORS, parts
 from onsphere.report import write_html
 from onsphere.report.__main__ import main
 from onsphere.report.curvatures import bins, write_curvatures
+from onsphere.report.metrics import row_heading
 from onsphere.train import Recipe, run
 from onsphere.where import layers
 from test_recipes import learning_rates, multiply_adds
@@ -384,6 +385,25 @@ def test_the_three_residual_networks(row: Any, sphere: bool, shortcuts: bool, lo
     if loss is not None:
         assert model.classifier.angular == loss  # type: ignore[union-attr]
         assert model.classifier.margin is None  # type: ignore[union-attr]
+
+
+# ------------------------------------------------------------------------------------------------ reports
+
+
+@pytest.mark.parametrize(
+    ("name", "heading"),
+    [
+        *((entry.name, "Operator") for entry in spherenet.ENTRIES),
+        ("table3-digits", "Regularization"),
+        ("thesis-table5.4-cifar100", "Regularization"),
+        ("thesis-tableD.3-cifar10", "Regularization"),
+        ("thesis-table2.4-cifar100", "Objective"),
+    ],
+)
+def test_reports_call_the_rows_what_they_are(name: str, heading: str) -> None:
+    recipe = RECIPES[name]()
+    row = {"settings": recipe.settings, "seeds": []}
+    assert row_heading({"name": name, "metric": recipe.metric, "rows": [row]}) == heading
 
 
 # ------------------------------------------------------------------------------------------------ costs

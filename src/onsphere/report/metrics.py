@@ -61,7 +61,7 @@ METRICS = {
 ALWAYS = {"top1", "top5", "test_loss", "auc"}
 DEVIATION = "_sd"
 OBJECTIVES = {"margin", "margins", "objective", "head", "annealing_minimum"}  # settings that only such rows have
-OPERATORS = {"project_every", "epsilon", "relu"}  # settings that only rows of operators have
+OPERATORS = re.compile(r"thesis-(table|figure|section)[34C]\.")  # chapters whose rows are operators
 RATE = re.compile(r"tar_at_far_(\d[\d.e+-]*)")
 
 
@@ -123,9 +123,9 @@ def row_heading(result: Mapping[str, Any]) -> str:
 
     >>> row_heading({"rows": [], "metric": "verification"}), row_heading({"rows": []})
     ('Objective', 'Regularization')
-    >>> row_heading({"rows": [{"settings": {"relu": True}}]})
+    >>> row_heading({"rows": [], "name": "thesis-table4.4-cifar100"})
     'Operator'
     """
-    if any(OPERATORS & {*(row.get("settings") or {})} for row in result["rows"]):
+    if OPERATORS.match(result.get("name", "")):
         return "Operator"
     return "Objective" if compares_objectives(result) else "Regularization"
