@@ -440,6 +440,13 @@ def test_adversarial_training_is_half_on_adversarial_images() -> None:
     assert tiny("thesis-table4.7-cifar10").objective is nn.functional.cross_entropy
 
 
+@pytest.mark.parametrize("wrong", [{"epsilon": 256.0}, {"step": 300.0}, {"epsilon": 0.0}], ids=str)
+def test_attacks_that_cannot_be_are_refused_before_the_training(wrong: dict[str, float]) -> None:
+    ((name, value),) = wrong.items()
+    with pytest.raises(ValueError, match=f"{name}={value}"):
+        tiny("thesis-table4.7-cifar10", **wrong)
+
+
 def test_strengths_of_deepfool_are_recorded_in_rising_order() -> None:
     recipe = tiny("thesis-table4.7-cifar10", deepfool_images=5)
     assert recipe.final is not None

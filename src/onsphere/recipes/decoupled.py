@@ -13,11 +13,9 @@ from torch.optim import Adam
 from onsphere.layers import Decoupled
 from onsphere.models import Recogniser
 from onsphere.recipes.mhe.training import counted_in_steps
-from onsphere.recipes.settings import check_positive, milestones_or
+from onsphere.recipes.settings import check_positive
 from onsphere.regularizers import Regularizer
 from onsphere.where import Layer
-
-STEPS = 64_000  # of CIFAR (thesis, section 3.4.1)
 
 
 def adam_by_steps(steps: int, batch_size: int, learning_rate: float, milestones: Sequence[int]) -> dict[str, Any]:
@@ -31,15 +29,6 @@ def adam_by_steps(steps: int, batch_size: int, learning_rate: float, milestones:
     """
     check_positive(learning_rate=learning_rate)
     return counted_in_steps(partial(Adam, lr=learning_rate), steps, batch_size, milestones)
-
-
-def cifar_milestones(milestones: Sequence[int] | None, steps: int) -> tuple[int, ...]:
-    """What was given, or 34k and 54k of 64k (section 3.4.1) at the same shares of the steps.
-
-    >>> cifar_milestones(None, 6400)
-    (3400, 5400)
-    """
-    return milestones_or(milestones, (34_000, 54_000), of=STEPS, to=steps)
 
 
 def classified(

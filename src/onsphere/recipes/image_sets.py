@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -57,6 +57,7 @@ DIGITS = ImageSet("digits", None, classes=10, size=8, channels=1, train=1000)
 MNIST = ImageSet("MNIST", "ylecun/mnist", classes=10, size=28, channels=1, train=60_000)
 CIFAR10 = ImageSet("CIFAR-10", "uoft-cs/cifar10", classes=10, size=32, channels=3, train=50_000)
 CIFAR100 = ImageSet("CIFAR-100", "uoft-cs/cifar100", classes=100, size=32, channels=3, train=50_000)
+CIFAR: Mapping[int, ImageSet] = {each.classes: each for each in (CIFAR10, CIFAR100)}
 TINY_IMAGENET = ImageSet("TinyImageNet", "zh-plus/tiny-imagenet", classes=200, size=64, channels=3, train=100_000)
 IMAGENET = ImageSet("ImageNet", "ILSVRC/imagenet-1k", 1000, 256, 3, train=1_281_167, resized=True)
 # Open sets; the numbers are those of the images trained on, when one of each identity is held out (CASIA: all).

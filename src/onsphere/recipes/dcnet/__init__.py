@@ -1,12 +1,12 @@
 """Decoupled networks: chapter 4 and appendix C of the thesis."""
 
-from onsphere.recipes.dcnet.cifar import CIFAR, dcnet32, operators, optimization
+from onsphere.recipes.dcnet.cifar import dcnet32, operators, optimization
 from onsphere.recipes.dcnet.features import mnist_features
 from onsphere.recipes.dcnet.imagenet import imagenet
 from onsphere.recipes.dcnet.robustness import attacked
 from onsphere.recipes.dcnet.rows import rows
 from onsphere.recipes.entry import Entry
-from onsphere.recipes.image_sets import CIFAR10, CIFAR100, IMAGENET, MNIST
+from onsphere.recipes.image_sets import CIFAR, CIFAR10, CIFAR100, IMAGENET, MNIST
 
 __all__ = ["ENTRIES", "attacked", "dcnet32", "imagenet", "mnist_features", "operators", "optimization"]
 

@@ -16,7 +16,7 @@ from onsphere.recipes.dcnet.paper import TABLE_4_1, TABLE_4_2, TABLE_4_3, TABLE_
 from onsphere.recipes.dcnet.rows import OperatorRow, operator
 from onsphere.recipes.dcnet.training import PROJECT_EVERY, WEIGHT_DECAY, orthogonality, projection
 from onsphere.recipes.decoupled import adam_by_steps, classified, penalties
-from onsphere.recipes.image_sets import CIFAR10, CIFAR100, ImageSet
+from onsphere.recipes.image_sets import CIFAR, CIFAR100, ImageSet
 from onsphere.recipes.margins.objectives import Annealing
 from onsphere.recipes.mhe.training import by_steps, cifar_milestones, top1
 from onsphere.recipes.observations import minimum_angles
@@ -26,7 +26,6 @@ from onsphere.train import Recipe
 
 Classes = Literal[10, 100]
 OptimizerName = Literal["adam", "sgd"]
-CIFAR: Mapping[int, ImageSet] = {10: CIFAR10, 100: CIFAR100}
 LEARNING_RATES: Mapping[str, float] = {"adam": 0.001, "sgd": 0.1}
 
 

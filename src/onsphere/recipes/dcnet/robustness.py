@@ -107,6 +107,9 @@ def attacked(
     chosen = operator(row)
     check_positive(width=width, epsilon=epsilon, step=step, iterations=iterations, attacked_images=attacked_images)
     check_positive(train_images=train_images, test_images=test_images)
+    for name, value in (("epsilon", epsilon), ("step", step)):
+        if value > 255:  # now, and not after the training
+            raise ValueError(f"{name}={value}: expected at most 255, the range of a pixel")
     if deepfool_images < 0:
         raise ValueError(f"deepfool_images={deepfool_images} must not be below 0")
     if source is not None:

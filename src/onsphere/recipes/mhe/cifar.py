@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, Literal
 
 from onsphere import data, models
-from onsphere.recipes.image_sets import CIFAR10, CIFAR100, ImageSet
+from onsphere.recipes.image_sets import CIFAR, ImageSet
 from onsphere.recipes.mhe.methods import METHODS, terms, weights
 from onsphere.recipes.mhe.paper import TABLE_5_1, TABLE_5_2, TABLE_5_3, TABLE_5_4, TABLE_5_5, TABLE_D_3
 from onsphere.recipes.mhe.training import by_steps, cifar_milestones, top1
@@ -33,7 +33,6 @@ RowName = Literal[
     "half-a-mhe-s0",
 ]
 Classes = Literal[10, 100]
-CIFAR: Mapping[int, ImageSet] = {10: CIFAR10, 100: CIFAR100}
 
 
 def plain_network(

@@ -6,8 +6,8 @@ from functools import partial
 from typing import Literal
 
 from onsphere import data, models
-from onsphere.recipes.image_sets import MNIST, FewOf, imbalanced
-from onsphere.recipes.mhe.cifar import CIFAR, Classes
+from onsphere.recipes.image_sets import CIFAR, MNIST, FewOf, imbalanced
+from onsphere.recipes.mhe.cifar import Classes
 from onsphere.recipes.mhe.methods import METHODS, terms, weights
 from onsphere.recipes.mhe.paper import CLASS_0, IMBALANCED
 from onsphere.recipes.mhe.training import by_steps, cifar_milestones, top1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
@@ -11,11 +11,11 @@ from torch import nn
 from onsphere import data, models
 from onsphere.diversity import Orthonormal
 from onsphere.models.sizes import scaled
-from onsphere.recipes.decoupled import STEPS, adam_by_steps, cifar_milestones, classified, penalties
-from onsphere.recipes.image_sets import CIFAR10, CIFAR100, ImageSet
+from onsphere.recipes.decoupled import adam_by_steps, classified, penalties
+from onsphere.recipes.image_sets import CIFAR
 from onsphere.recipes.margins.objectives import Annealing
 from onsphere.recipes.observations import minimum_angles
-from onsphere.recipes.settings import check_positive
+from onsphere.recipes.settings import check_positive, milestones_or
 from onsphere.recipes.spherenet.paper import SECTION_3_4_3, TABLE_3_1, TABLE_3_2, TABLE_3_3, TABLE_3_4
 from onsphere.recipes.spherenet.rows import Operator, parts
 from onsphere.train import Recipe
@@ -23,8 +23,8 @@ from onsphere.train import Recipe
 Network = Literal["cnn-3", "cnn-9", "cnn-18", "cnn-45", "cnn-60", "cnn-69", "resnet-32"]
 Augmentation = Literal["none", "flip", "crop-flip"]
 Table = Literal["Table 3.1", "Table 3.2", "Table 3.3", "Table 3.4", "section 3.4.3", "Figure 3.3"]
-CIFAR: Mapping[int, ImageSet] = {10: CIFAR10, 100: CIFAR100}
 AUGMENTATIONS = {"none": None, "flip": data.flip, "crop-flip": data.augment}
+STEPS = 64_000  # section 3.4.1
 HIDDEN = 256  # neurons of a plain network's hidden layer (Table B.1)
 ORTHONORMAL, WEIGHT_DECAY = 1e-4, 5e-4  # of the authors' published code
 
@@ -133,6 +133,15 @@ def cifar(
         ),
         **adam_by_steps(steps, batch_size, learning_rate, settings["milestones"]),
     )
+
+
+def cifar_milestones(milestones: tuple[int, ...] | None, steps: int) -> tuple[int, ...]:
+    """What was given, or 34k and 54k of 64k (section 3.4.1) at the same shares of the steps.
+
+    >>> cifar_milestones(None, 6400)
+    (3400, 5400)
+    """
+    return milestones_or(milestones, (34_000, 54_000), of=STEPS, to=steps)
 
 
 def given_or(coefficient: float | None, usual: float, row: str) -> float:

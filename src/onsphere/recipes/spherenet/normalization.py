@@ -14,11 +14,11 @@ from onsphere.diversity import Orthonormal
 from onsphere.layers import SphereNormConv2d
 from onsphere.magnitude import Sphere
 from onsphere.models.sizes import scaled
-from onsphere.recipes.decoupled import STEPS, adam_by_steps, cifar_milestones, classified, penalties
+from onsphere.recipes.decoupled import adam_by_steps, classified, penalties
 from onsphere.recipes.image_sets import CIFAR10
 from onsphere.recipes.observations import minimum_angles
 from onsphere.recipes.settings import check_positive
-from onsphere.recipes.spherenet.cifar import HIDDEN, ORTHONORMAL, WEIGHT_DECAY, given_or
+from onsphere.recipes.spherenet.cifar import HIDDEN, ORTHONORMAL, STEPS, WEIGHT_DECAY, cifar_milestones, given_or
 from onsphere.train import Recipe
 
 RowName = Literal[
