@@ -15,6 +15,7 @@ import onnxruntime
 import pytest
 import torch
 import torch.nn.functional as F
+import torch.nn.utils.prune
 import torch.utils.checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -794,6 +795,14 @@ def test_projection_gives_filters_one_length_and_changes_nothing_else(norm: floa
         assert torch.allclose(lengths, expected, atol=1e-12)
     assert torch.equal(model[-1].weight, classifier)
     assert torch.allclose(model(x), before, atol=1e-12)
+
+
+def test_projection_that_would_be_lost_is_refused() -> None:
+    model = nn.Sequential(osp.SphereLinear(3, 4), nn.Linear(4, 2))
+    nn.utils.prune.l1_unstructured(model[0], "weight", 0.5)
+    for call in (layers.project_weights, osp.WeightProjection):
+        with pytest.raises(ValueError, match="layer '0' is parametrized or pruned: its weight is worked out of other"):
+            call(model)  # type: ignore[operator]
 
 
 def test_projection_counts_steps_and_goes_on() -> None:

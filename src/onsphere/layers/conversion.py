@@ -20,7 +20,6 @@ from onsphere.layers.decoupled import (
     DecoupledConv3d,
     DecoupledLinear,
     Weighting,
-    refuse_parametrized,
 )
 from onsphere.magnitude import Magnitude, Sphere
 
@@ -79,7 +78,7 @@ def convert(
     candidates = selectors.layers(model, depthwise=True, single=True)
     chosen = [layer for layer in where(candidates) if layer.attribute == "weight"]
     for layer in chosen:
-        refuse_parametrized(layer.name, layer.module)
+        _refuse_parametrized(layer.name, layer.module)
     weights = {id(layer.module.weight) for layer in chosen}  # which several modules may share
     found = [
         module
@@ -126,7 +125,7 @@ def plain(model: nn.Module) -> nn.Module:
     """
     for name, module in model.named_modules():
         if isinstance(module, Decoupled):
-            refuse_parametrized(name, module)
+            _refuse_parametrized(name, module)
             ordinary: Any = next(kind for kind in _DECOUPLED if isinstance(module, kind))
             module.__class__ = ordinary
             for own in OWN_STATE:
@@ -149,3 +148,12 @@ def plain_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     (['weight', 'log_radius', 'mean_norm'], ['weight'])
     """
     return {name: value for name, value in state.items() if name.rpartition(".")[2] not in OWN_STATE}
+
+
+def _refuse_parametrized(name: str, module: nn.Module) -> None:
+    """Raise ValueError where torch has given the module a class of its own."""
+    if nn.utils.parametrize.is_parametrized(module):
+        raise ValueError(
+            f"layer {name!r} is parametrized: its weight has to be an ordinary parameter, as after "
+            "torch.nn.utils.parametrize.remove_parametrizations"
+        )

@@ -474,15 +474,6 @@ class DecoupledConv3d(_DecoupledConv, nn.Conv3d):
         self.configure(magnitude, angular, weighting, eps, groups)
 
 
-def refuse_parametrized(name: str, module: nn.Module) -> None:
-    """Raise ValueError where the weight is worked out of other parameters, so that it cannot be set, nor the class."""
-    if nn.utils.parametrize.is_parametrized(module):
-        raise ValueError(
-            f"layer {name!r} is parametrized: its weight has to be an ordinary parameter, as after "
-            "torch.nn.utils.parametrize.remove_parametrizations"
-        )
-
-
 def _lengths(rows: Tensor) -> Tensor:
     """||w|| of each row, as (rows, 1), in float32 or better."""
     lengths: Tensor = torch.linalg.vector_norm(_at_least_float32(rows), dim=1, keepdim=True)

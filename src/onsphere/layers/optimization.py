@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from onsphere import sphere
-from onsphere.layers.decoupled import Decoupled, refuse_parametrized
+from onsphere.layers.decoupled import Decoupled
 
 __all__ = ["WeightProjection", "project_weights", "weighted_gradients"]
 
@@ -141,7 +141,11 @@ def _unweighted(model: nn.Module) -> list[Decoupled]:
 def _projected(model: nn.Module) -> list[Decoupled]:
     for name, module in model.named_modules():
         if isinstance(module, Decoupled) and module.weighting is None:
-            refuse_parametrized(name, module)
+            if "weight" not in module._parameters:
+                raise ValueError(
+                    f"layer {name!r} is parametrized or pruned: its weight is worked out of other parameters, and a "
+                    "projection of it would be lost"
+                )
     return _unweighted(model)
 
 
