@@ -140,12 +140,11 @@ def _unweighted(model: nn.Module) -> list[Decoupled]:
 
 def _projected(model: nn.Module) -> list[Decoupled]:
     for name, module in model.named_modules():
-        if isinstance(module, Decoupled) and module.weighting is None:
-            if "weight" not in module._parameters:
-                raise ValueError(
-                    f"layer {name!r} is parametrized or pruned: its weight is worked out of other parameters, and a "
-                    "projection of it would be lost"
-                )
+        if isinstance(module, Decoupled) and module.weighting is None and "weight" not in module._parameters:
+            raise ValueError(
+                f"layer {name!r} is parametrized or pruned: its weight is worked out of other parameters, and a "
+                "projection of it would be lost"
+            )
     return _unweighted(model)
 
 
