@@ -711,6 +711,14 @@ def test_state_dicts_load_both_ways(h: str) -> None:
         converted.load_state_dict({name: v for name, v in network().state_dict().items() if name != "0.weight"})
 
 
+def test_layers_with_short_names_are_converted_to_the_general_ones() -> None:
+    model = nn.Sequential(osp.SphereNormConv2d(3, 4, 3), osp.TanhConv2d(4, 4, 3), nn.Flatten(), nn.Linear(16, 2))
+    osp.convert(model, magnitude=magnitude.Log())
+    assert [type(layer) for layer in model[:2]] == [osp.DecoupledConv2d] * 2
+    assert list(model.state_dict()) == ["0.weight", "1.weight", "3.weight", "3.bias"]
+    assert model(torch.randn(1, 3, 6, 6)).shape == (1, 2)
+
+
 def test_conversion_of_what_is_decoupled_changes_the_operator() -> None:
     model = osp.convert(network(), magnitude=magnitude.Tanh())
     osp.convert(model, magnitude=magnitude.Log(), angular=angular.Linear())

@@ -1,14 +1,8 @@
 """Layers whose output is a function of the angle between a weight and what it reads, and of their lengths apart."""
 
 from onsphere.layers.conversion import convert, plain, plain_state_dict
-from onsphere.layers.decoupled import (
-    Decoupled,
-    DecoupledConv1d,
-    DecoupledConv2d,
-    DecoupledConv3d,
-    DecoupledLinear,
-    Weighting,
-)
+from onsphere.layers.convolution import DecoupledConv1d, DecoupledConv2d, DecoupledConv3d, DecoupledLinear
+from onsphere.layers.decoupled import Decoupled, Weighting
 from onsphere.layers.named import (
     BallConv2d,
     LinearConv2d,

@@ -10,17 +10,8 @@ from torch import Tensor, nn
 
 from onsphere import where as selectors
 from onsphere.angular import Cosine
-from onsphere.layers.decoupled import (
-    EPS,
-    OWN_STATE,
-    Activation,
-    Decoupled,
-    DecoupledConv1d,
-    DecoupledConv2d,
-    DecoupledConv3d,
-    DecoupledLinear,
-    Weighting,
-)
+from onsphere.layers.convolution import DecoupledConv1d, DecoupledConv2d, DecoupledConv3d, DecoupledLinear
+from onsphere.layers.decoupled import EPS, OWN_STATE, Activation, Decoupled, Weighting
 from onsphere.magnitude import Magnitude, Sphere
 
 __all__ = ["convert", "plain", "plain_state_dict"]
@@ -94,7 +85,8 @@ def convert(
         start = torch.full((1,), angular.k, device=weight.device, dtype=weight.dtype)  # type: ignore[union-attr]
         curvature = nn.Parameter(start.log())
     for module in found:
-        module.__class__ = _DECOUPLED.get(type(module), type(module))
+        _forget(module)
+        module.__class__ = next(decoupled for kind, decoupled in _DECOUPLED.items() if isinstance(module, kind))
         assert isinstance(module, Decoupled)
         groups = getattr(module, "groups", 1)
         module.configure(magnitude, angular, weighting, eps, groups, curvature)
@@ -128,9 +120,7 @@ def plain(model: nn.Module) -> nn.Module:
             _refuse_parametrized(name, module)
             ordinary: Any = next(kind for kind in _DECOUPLED if isinstance(module, kind))
             module.__class__ = ordinary
-            for own in OWN_STATE:
-                module._parameters.pop(own, None)
-                module._buffers.pop(own, None)
+            _forget(module)
             for setting in ("magnitude", "angular", "weighting", "eps", "weighted_gradients"):
                 delattr(module, setting)
     return model
@@ -157,3 +147,9 @@ def _refuse_parametrized(name: str, module: nn.Module) -> None:
             f"layer {name!r} is parametrized: its weight has to be an ordinary parameter, as after "
             "torch.nn.utils.parametrize.remove_parametrizations"
         )
+
+
+def _forget(module: nn.Module) -> None:
+    for own in OWN_STATE:
+        module._parameters.pop(own, None)
+        module._buffers.pop(own, None)

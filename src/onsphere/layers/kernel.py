@@ -249,6 +249,10 @@ def _rows(x: Tensor) -> int:
     return max(1, TILE * len(x) // x.numel())
 
 
+def at_least_float32(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()
+
+
 def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
     """All in the types that the tensors have; the meta device, which only finds shapes, knows no autocast."""
     available = torch.amp.is_autocast_available(device.type)

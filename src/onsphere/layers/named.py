@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn.common_types import _size_2_t
 
 from onsphere import magnitude
-from onsphere.layers.decoupled import EPS, DecoupledConv2d, DecoupledLinear, PaddingMode
+from onsphere.layers.convolution import DecoupledConv2d, DecoupledLinear, PaddingMode
+from onsphere.layers.decoupled import EPS
 
 __all__ = [
     "BallConv2d",
