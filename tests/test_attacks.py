@@ -26,7 +26,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import onsphere as osp
 import reference_attacks as reference
-from onsphere import attacks, data, train
+from onsphere import attacks
+from onsphere.attacks.evaluation import chosen, data, train
 from onsphere.report import attacks as report_attacks
 from onsphere.report.__main__ import main as report_main
 from onsphere.train import Recipe
@@ -520,7 +521,10 @@ class TestRobustness:
         images, labels = torch.arange(20.0).view(10, 2) / 20, torch.zeros(10, dtype=torch.int64)
         attacks.robustness(self.model, (images, labels), look, limit=4, batch_size=3, progress=done.append)
         assert done == [3, 4]
-        torch.testing.assert_close(torch.cat(seen), images[[0, 2, 5, 7], 0])  # spread over the set
+        torch.testing.assert_close(torch.cat(seen), images[chosen(10, 4), 0])
+        # A set that goes through its classes in turn must not be left with one of them.
+        classes = torch.arange(5000) % 10
+        assert torch.bincount(classes[chosen(5000, 500)], minlength=10).min() > 25
         seen.clear()
         loader = DataLoader(TensorDataset(images, labels), batch_size=3)
         attacks.robustness(self.model, loader, look, limit=4)

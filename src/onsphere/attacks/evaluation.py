@@ -57,7 +57,7 @@ def robustness(
             for the accuracy without attack.
         source: the model that the adversarial images are made on; None for the model itself.
         batch_size: images at a time; None for 256. Batches that come as they are cannot be given another.
-        limit: how many images; None for all. Of a set they are spread evenly over it, of batches the first ones.
+        limit: how many images; None for all. Of a set a random choice, always the same, of batches the first ones.
         progress: called after every batch with the number of images done.
 
     Raises:
@@ -218,7 +218,20 @@ def _of_set(
     take: Callable[[Tensor], Tensor], labels: Tensor, batch_size: int | None, limit: int | None
 ) -> Iterator[tuple[Tensor, Tensor]]:
     count = len(labels)
-    # Sets on disk are often sorted by class.
-    wanted = torch.arange(count) if limit is None or limit >= count else torch.arange(limit) * count // limit
+    wanted = chosen(count, limit)
     for indices in torch.split(wanted, batch_size or BATCH) if count else ():
         yield take(indices), labels[indices.to(labels.device)]
+
+
+def chosen(count: int, limit: int | None) -> Tensor:
+    """Which of so many images are looked at: all, or as many as the limit says, at random, though always the same.
+
+    Sets on disk are often sorted by class, or go through the classes in turn, so that neither the first ones nor every
+    so many-th would do.
+
+    >>> chosen(3, None).tolist(), len(chosen(1000, 10).unique())
+    ([0, 1, 2], 10)
+    """
+    if limit is None or limit >= count:
+        return torch.arange(count)
+    return torch.randperm(count, generator=torch.Generator().manual_seed(0))[:limit].sort().values

@@ -64,8 +64,8 @@ def _parser() -> Parser:
     bounds.add_argument("--step", type=float, default=2.0, metavar="X", help="of a pixel in a step of BIM (default: 2)")
     bounds.add_argument("--steps", type=int, default=20, metavar="N", help="of BIM (default: 20)")
     parser.add_argument(
-        "--limit", type=int, default=1000, metavar="N", help="how many test images, spread evenly over the set; 0 for "
-        "all (default: 1000)"
+        "--limit", type=int, default=1000, metavar="N", help="how many test images, a random choice that is always "
+        "the same; 0 for all (default: 1000)"
     )  # fmt: skip
     parser.add_argument("--batch", type=int, default=100, metavar="N", help="images at a time (default: 100)")
     parser.add_argument("--device", help="where to compute, such as cuda (default: cpu)")

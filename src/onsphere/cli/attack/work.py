@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from onsphere import attacks
-from onsphere.attacks.evaluation import Attack
+from onsphere.attacks.evaluation import Attack, chosen
 from onsphere.cli.mistakes import Mistake, or_mistake
 from onsphere.cli.verify.trained import Trained
 from onsphere.data import Images
@@ -122,14 +122,13 @@ def in_pixels(trained: Trained, device: torch.device) -> nn.Module:
 
 
 def attacked_images(trained: Trained, limit: int | None) -> Images:
-    """Test images as the network is tested on them, spread evenly over the set."""
+    """Test images as the network is tested on them, all or a random choice that is always the same."""
     test = trained.data.test
-    count = len(test) if limit is None else min(limit, len(test))
-    chosen = torch.arange(count) * len(test) // count
-    images = or_mistake(lambda: test.take(chosen))  # of files: one may be damaged
+    indices = chosen(len(test), limit)
+    images = or_mistake(lambda: test.take(indices))  # of files: one may be damaged
     if trained.recipe.test_transform is not None:
         images = trained.recipe.test_transform(images)
-    return Images(images, test.labels[chosen.to(test.labels.device)])
+    return Images(images, test.labels[indices.to(test.labels.device)])
 
 
 def check_source(source: Trained, folder: Path, target: Trained, run: Path) -> None:

@@ -82,7 +82,7 @@ def attacked(
         epsilon: the most that a pixel may change, of 255.
         step: how far BIM goes in one step, tau, of 255.
         iterations: steps of BIM.
-        attacked_images: test images attacked, spread evenly over the set; null for all.
+        attacked_images: test images attacked, a random choice that is always the same; null for all.
         deepfool_images: test images for which the strength of DeepFool is recorded (Figure C.1), in both norms.
         width: factor on the channels of every layer.
         train_images: training images kept, the first ones; null for all.
