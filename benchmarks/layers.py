@@ -18,9 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import onsphere as osp
-from measuring import Row, Step, arguments, compare, run
+from measuring import Row, Step, arguments, compare, medians, run
 from onsphere import angular, magnitude
 from onsphere.models import decoupled_resnet32
+from onsphere.train.cost import peak_bytes
 
 SHAPES = ((32, 64, 32, 32), (32, 128, 16, 16), (32, 256, 8, 8))
 ANGULARS: tuple[tuple[str, Any, float], ...] = (
@@ -86,28 +87,36 @@ def literal_linear(cosine: Tensor) -> Tensor:
 
 
 def layers(rounds: int, shape: tuple[int, ...]) -> list[Row]:
-    convolution = "F.conv2d + bias"
-    rows = [
-        compare(
-            f"SphereConv, {name}, {shape}",
-            ours(shape, magnitude.Sphere(), g),
-            plain(shape),
-            convolution,
-            rounds,
-            target,
-        )
-        for name, g, target in ANGULARS
-    ]
-    of_sphere = float(rows[0]["ratio"])  # type: ignore[arg-type]
-    for name, h in magnitude.MAGNITUDE.items():
-        if name != "sphere":
-            what = f"{name}, cosine, {shape}"
-            target = round(of_sphere + 0.15, 4)
-            rows.append(compare(what, ours(shape, h(), angular.Cosine()), plain(shape), convolution, rounds, target))
-    tanh = ours(shape, magnitude.Tanh(), angular.Sigmoid(0.3))
-    rows.append(compare(f"tanh, sigmoid, {shape}", tanh, plain(shape), convolution, rounds))
-    learned = ours(shape, magnitude.Sphere(), angular.Sigmoid(0.3, learnable=True))
-    rows.append(compare(f"SphereConv, learned sigmoid, {shape}", learned, plain(shape), convolution, rounds))
+    """All taken in turn, three times as often as a pair is, since magnitudes are compared with each other."""
+    cosine, sigmoid = angular.Cosine(), angular.Sigmoid(0.3)
+    made_of: list[tuple[str, Any, Any]] = [(f"SphereConv, {name}", magnitude.Sphere(), g) for name, g, _ in ANGULARS]
+    made_of += [(f"{name}, cosine", h(), cosine) for name, h in magnitude.MAGNITUDE.items() if name != "sphere"]
+    made_of.append(("tanh, sigmoid", magnitude.Tanh(), sigmoid))
+    made_of.append(("SphereConv, learned sigmoid", magnitude.Sphere(), angular.Sigmoid(0.3, learnable=True)))
+    steps = [plain(shape), *(ours(shape, h, g) for _, h, g in made_of)]
+    theirs_ms, *taken = medians(steps, 3 * rounds)
+    cpu = torch.device("cpu")
+    theirs_bytes = peak_bytes(cpu, steps[0])
+    targets: dict[str, float] = {f"SphereConv, {name}": target for name, _, target in ANGULARS}
+    rows: list[Row] = []
+    for (what, _, g), step, ours_ms in zip(made_of, steps[1:], taken, strict=True):
+        ratio, ours_bytes = ours_ms / theirs_ms, peak_bytes(cpu, step)
+        if what not in targets and g is cosine:
+            targets[what] = round(taken[0] / theirs_ms + 0.15, 4)  # sphere's and 0.15
+        row: Row = {
+            "what": f"{what}, {shape}",
+            "peer": "F.conv2d + bias",
+            "ours_ms": round(ours_ms, 3),
+            "theirs_ms": round(theirs_ms, 3),
+            "ratio": round(ratio, 4),
+            "target": targets.get(what),
+            "ours_bytes": ours_bytes,
+            "theirs_bytes": theirs_bytes,
+            "memory_ratio": round(ours_bytes / theirs_bytes, 4),
+            "memory_target": None,
+        }
+        print(f"{row['what']!s:58s} {ours_ms:10.2f} ms  {row['ratio']} (target {row['target']})", flush=True)
+        rows.append(row)
     return rows
 
 
@@ -174,7 +183,8 @@ def network(rounds: int, g: Any, batch: int) -> list[Row]:
     """A training step of SphereResNet-32 with the filters of section 3.4.2 against one of ResNet-32."""
 
     def step_of_network(h: Any) -> Step:
-        model = decoupled_resnet32(magnitude=h, angular=g, widths=(64, 96, 128), num_classes=10)
+        operator = {} if h is None else {"angular": g}
+        model = decoupled_resnet32(magnitude=h, widths=(64, 96, 128), num_classes=10, **operator)
         optimizer = torch.optim.Adam(model.parameters())
         images, labels = torch.randn(batch, 3, 32, 32), torch.randint(10, (batch,))
 
