@@ -48,7 +48,7 @@ codes: setup
 docs: setup
 	$(BIN)/python -m onsphere.report --picture results/table3-digits.json docs/demo.svg
 	$(BIN)/python -m onsphere.report --reconstructions results/mnist-reconstruction.json docs/figure1.1.png
-	$(BIN)/python -m onsphere.report --strengths results/thesis-table4.7-cifar10-width-0.25-600-steps.json docs/figureC.1.png
+	$(BIN)/python -m onsphere.report --strengths results/thesis-table4.7-cifar10-width-0.25-400-steps.json docs/figureC.1.png
 	$(BIN)/python -m onsphere.report --features results/thesis-figure5.4-mnist.json docs/figure5.4.png
 	$(BIN)/python -m onsphere.report --features results/mnist-features-2d.json docs/figure2.2.png
 	$(BIN)/python -m onsphere.report --features results/mnist-features-3d.json docs/figure2.10.png
