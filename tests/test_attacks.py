@@ -26,8 +26,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import onsphere as osp
 import reference_attacks as reference
-from onsphere import attacks
-from onsphere.attacks.evaluation import chosen, data, train
+from onsphere import attacks, data, train
+from onsphere.attacks.evaluation import chosen
 from onsphere.report import attacks as report_attacks
 from onsphere.report.__main__ import main as report_main
 from onsphere.train import Recipe

@@ -15,6 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from onsphere import attacks, recipes, report, train
+from onsphere.attacks.evaluation import chosen
 from onsphere.cli import main
 from onsphere.recipes import RECIPES
 
@@ -23,8 +24,8 @@ SMALL: Any = {"widths": (8, 8, 8), "depth": 3, "epochs": 8, "batch_size": 20, "t
 
 
 def trained(folder: Path, recipe: str, rows: tuple[str, ...], seeds: tuple[int, ...], **settings: Any) -> Path:
-    chosen = recipes.compare(RECIPES[recipe], rows, **settings)
-    train.run(chosen, seeds=seeds, folder=folder, accelerator="cpu", measure=False, threads=1, logs=())
+    compared = recipes.compare(RECIPES[recipe], rows, **settings)
+    train.run(compared, seeds=seeds, folder=folder, accelerator="cpu", measure=False, threads=1, logs=())
     return folder
 
 
@@ -50,8 +51,7 @@ def network(run: Path, row: str, seed: int) -> Any:
     recipe = RECIPES["table3-digits"](row="none", **SMALL)
     data, model = recipe.data(), recipe.model()
     model.load_state_dict(load_file(run / "weights" / f"{row}-{seed}.safetensors"))
-    chosen = torch.arange(LIMIT) * len(data.test) // LIMIT
-    return attacks.Normalized(model, data.mean, data.std).eval(), data.test.select(chosen)
+    return attacks.Normalized(model, data.mean, data.std).eval(), data.test.select(chosen(len(data.test), LIMIT))
 
 
 def test_a_white_box(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
