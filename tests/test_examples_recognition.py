@@ -60,7 +60,7 @@ def test_a_sharded_training_goes_on_with_another_number_of_processes(
 
     whole = losses("whole", 6)
     options = ("--folder", str(tmp_path / "parts"), "--steps", "4", "--every", "2")
-    said = launched(*TORCHRUN, str(EXAMPLES / "sharded_head.py"), *options)
+    said = launched(*TORCHRUN, str(EXAMPLES / "sharded_head.py"), *options, anew=tmp_path / "parts")
     begun = {step: float(loss) for step, loss in STEP.findall(said)}
     ended = losses("parts", 6)
     assert (list(begun), list(ended)) == (["2", "4"], ["6"])  # what is done is not done again
