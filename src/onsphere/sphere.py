@@ -6,8 +6,9 @@ Everything here works on the rows of an (n, d) matrix. A row stands for the dire
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,6 +36,17 @@ def finest(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
+def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """All in the types that the tensors have; the meta device, which only finds shapes, knows no autocast.
+
+    Example:
+        >>> with without_autocast(torch.device("meta")):
+        ...     shape = torch.zeros(2, 3, device="meta").shape
+    """
+    available = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if available else nullcontext()
+
+
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
     """Float32 products with float32 digits: without autocast, and without TF32 where the user allows it elsewhere.
@@ -51,7 +63,7 @@ def full_precision(device: torch.device) -> Iterator[None]:
     if before is not None:
         matmul.fp32_precision = "ieee"
     try:
-        with torch.autocast(device.type, enabled=False):
+        with without_autocast(device):
             yield
     finally:
         if before is not None:

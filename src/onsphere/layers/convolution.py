@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.common_types import _size_1_t, _size_2_t, _size_3_t
 
+from onsphere import sphere
 from onsphere.angular import Cosine
 from onsphere.layers.decoupled import EPS, Activation, Decoupled, Weighting
-from onsphere.layers.kernel import Convolution, Product, at_least_float32, products_and_squares, without_autocast
+from onsphere.layers.kernel import Convolution, Product, at_least_float32, products_and_squares
 from onsphere.magnitude import Magnitude
 
 __all__ = ["DecoupledConv1d", "DecoupledConv2d", "DecoupledConv3d", "DecoupledLinear"]
@@ -68,7 +69,7 @@ class DecoupledLinear(Decoupled, nn.Linear):
         self.configure(magnitude, angular, weighting, eps)
 
     def forward(self, input: Tensor) -> Tensor:
-        with without_autocast(input.device):
+        with sphere.without_autocast(input.device):
             x = at_least_float32(input).reshape(-1, input.shape[-1])
             product, energy = products_and_squares(x, self.unit_weight().to(x.dtype), Product())
             output = self.respond(product, energy)
@@ -79,7 +80,7 @@ class DecoupledLinear(Decoupled, nn.Linear):
 
 class _DecoupledConv(Decoupled, nn.modules.conv._ConvNd):
     def forward(self, input: Tensor) -> Tensor:
-        with without_autocast(input.device):
+        with sphere.without_autocast(input.device):
             x = at_least_float32(input)
             dims = len(self.kernel_size)
             batched = x.dim() == dims + 2

@@ -136,10 +136,10 @@ class Decoupled(nn.Module):
             return values.to(product.dtype).view(groups, -1, *flat)
 
         norm = (energy + self.eps).sqrt()
-        radius = k = None
+        rho = radius = k = None
         if self.log_radius is not None:
-            mean = self._mean_norm(norm).to(product.dtype).view(-1, 1, *flat)
-            radius = by_filter(self.log_radius.to(product.dtype).exp()) * mean
+            rho = by_filter(self.log_radius.to(product.dtype).exp())
+            radius = rho * self._mean_norm(norm).to(product.dtype).view(-1, 1, *flat)
         if self.log_k is not None:
             k = by_filter(self.log_k.to(product.dtype).exp())
         lengths = by_filter(_lengths(self.weight.flatten(1))) if self.weighting else norm.new_ones((1, 1, *flat))
@@ -149,13 +149,10 @@ class Decoupled(nn.Module):
         if self.weighting == "linear":
             response = response * lengths
         elif self.weighting == "nonlinear_separate":
-            response = response * self._magnitude_of_weights(lengths, by_filter)
+            # By alpha, so that it counts once as in eq. 4.16, and with rho alone: E||x|| says nothing of w.
+            of_weights = self.magnitude(lengths) if rho is None else self.magnitude(lengths, rho)
+            response = response * of_weights / getattr(self.magnitude, "alpha", 1.0)
         return response.flatten(1, 2)
-
-    def _magnitude_of_weights(self, lengths: Tensor, by_filter: Callable[[Tensor], Tensor]) -> Tensor:
-        """h(||w||) / alpha, so that alpha counts once as in eq. 4.16, and with rho alone: E||x|| says nothing of w."""
-        arguments = () if self.log_radius is None else (by_filter(self.log_radius.to(lengths.dtype).exp()),)
-        return self.magnitude(lengths, *arguments) / getattr(self.magnitude, "alpha", 1.0)
 
     def _mean_norm(self, norm: Tensor) -> Tensor:
         """E||x||, one a group: the moving average, with this batch in it when training."""

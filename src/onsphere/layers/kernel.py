@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from onsphere import sphere
 from onsphere.angular import Angular, Cosine, of_cosine
 from onsphere.magnitude import Magnitude
 
@@ -92,7 +92,7 @@ class _ProductsAndSquares(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor, grad_squares: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         linear: Convolution | Product = ctx.linear
-        with without_autocast(grad.device):
+        with sphere.without_autocast(grad.device):
             if torch.is_grad_enabled():
 
                 def formula(x: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
@@ -251,12 +251,6 @@ def _rows(x: Tensor) -> int:
 
 def at_least_float32(x: Tensor) -> Tensor:
     return x if x.dtype == torch.float64 else x.float()
-
-
-def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
-    """All in the types that the tensors have; the meta device, which only finds shapes, knows no autocast."""
-    available = torch.amp.is_autocast_available(device.type)
-    return torch.autocast(device.type, enabled=False) if available else nullcontext()
 
 
 def _literally() -> bool:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from onsphere import sphere
 from onsphere.angular import Angular, Cosine
 from onsphere.losses import kernel
 from onsphere.margins import Annealed, LSoftmax, Margin
@@ -216,7 +217,7 @@ def plain_logits(
             f"features of shape {tuple(features.shape)} and type {features.dtype}: expected (..., {weight.shape[1]}), "
             "floating point"
         )
-    with torch.autocast(features.device.type, enabled=False):
+    with sphere.without_autocast(features.device):
         dtype = torch.promote_types(torch.promote_types(features.dtype, weight.dtype), torch.float32)
         x, w = features.to(dtype), weight.to(dtype)
         height = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
