@@ -6,7 +6,7 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from multiprocessing import get_context
@@ -86,12 +86,17 @@ def prepare() -> None:
 
 def run(groups: Sequence[Group], rounds: int, out: Path) -> None:
     """Run groups of rows and write them with the machine they ran on."""
+    write(measured(groups, rounds), out)
+
+
+def measured(groups: Sequence[Group], rounds: int) -> dict[str, object]:
+    """The rows of all groups, and where they were measured."""
     rows: list[Row] = []
     # A new process for every group: what a malloc has seen before decides how dear large arrays are.
     with ProcessPoolExecutor(1, get_context("spawn"), prepare, max_tasks_per_child=1) as fresh:
         for group, options in groups:
             rows += fresh.submit(group, rounds, *options).result()
-    result = {
+    return {
         "machine": machine(torch.device("cpu"), 1),
         "date": datetime.now(UTC).date().isoformat(),
         "commit": git_commit(),
@@ -99,6 +104,9 @@ def run(groups: Sequence[Group], rounds: int, out: Path) -> None:
         "threads": 1,
         "rows": rows,
     }
+
+
+def write(result: Mapping[str, object], out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_suffix(".tmp")
     temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

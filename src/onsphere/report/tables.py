@@ -244,7 +244,8 @@ def benchmarks_markdown(benchmark: Mapping[str, Any]) -> str:
 
     Args:
         benchmark: machine, date, commit, torch, threads and rows with what, peer, ours_ms, theirs_ms, ratio, target and
-            the same in bytes; anything may be missing or null.
+            the same in bytes; anything may be missing or null. With "orthogonality" (of benchmarks/orthogonal.py) a
+            second table says how orthogonal matrices are after training.
     """
     head = ("What", "Against", "Ours ms", "Theirs ms", "Time ratio", "Memory ratio")
     body = tuple(
@@ -258,6 +259,42 @@ def benchmarks_markdown(benchmark: Mapping[str, Any]) -> str:
         )
         for row in benchmark.get("rows") or ()
     )
+    parts = [pipes(Grid("", head, body)), _measured_on(benchmark)]
+    if benchmark.get("orthogonality"):
+        parts += [_orthogonality(benchmark["orthogonality"]), _measured_on(benchmark["orthogonality"])]
+    return "\n\n".join(parts)
+
+
+def _orthogonality(found: Mapping[str, Any]) -> str:
+    head = (
+        "R after training",
+        "Optimizer",
+        "Steps",
+        "‖RᵀR − I‖, Frobenius",
+        "Spectral",
+        "Change of the energy",
+        "Loss",
+    )
+    body = tuple(
+        (
+            str(row["method"]),
+            str(row["optimizer"]),
+            str(row["steps"]),
+            *(_within(row[name], row.get("target")) for name in ("frobenius", "spectral", "energy_change")),
+            f"{row['loss_before']:.2g} → {row['loss']:.2g}",
+        )
+        for row in found["rows"]
+    )
+    return pipes(Grid("", head, body))
+
+
+def _within(value: float, target: float | None) -> str:
+    if target is None:
+        return f"{value:.1e}"
+    return f"{value:.1e} (target {target:g}: {'met' if abs(value) <= target else 'missed'})"
+
+
+def _measured_on(benchmark: Mapping[str, Any]) -> str:
     machine = benchmark.get("machine") or {}
     threads = benchmark.get("threads")
     parts = [
@@ -267,7 +304,7 @@ def benchmarks_markdown(benchmark: Mapping[str, Any]) -> str:
         f"commit {benchmark['commit']}" if benchmark.get("commit") else "",
         str(benchmark.get("date") or "")[:10],
     ]
-    return f"{pipes(Grid('', head, body))}\n\n{_escaped('; '.join(part for part in parts if part))}."
+    return f"{_escaped('; '.join(part for part in parts if part))}."
 
 
 def _significant(value: float | None) -> str:
