@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 
 import torch
@@ -11,3 +12,8 @@ torch.manual_seed(0)
 if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are shared out already
     torch.set_num_threads(1)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# What the tests of several processes fork theirs from: these take 7 seconds to import, once and not in each process.
+multiprocessing.set_forkserver_preload(
+    ["lightning.pytorch", "torchmetrics.classification", "safetensors.torch", "pytest", "onsphere.train"]
+)

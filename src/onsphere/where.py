@@ -14,43 +14,64 @@ from torch.nn.parameter import UninitializedParameter
 from onsphere.losses import AngularSoftmax, ShardedAngularSoftmax
 
 
-def _linear(weight: Tensor, module: nn.Module) -> Tensor:
+@dataclass(frozen=True)
+class Form:
+    """How a kind of layer keeps its neurons.
+
+    Attributes:
+        read: (weight, groups of the convolution) to neurons (groups, n, d).
+        write: (neurons, shape of the weight) to the weight; the inverse.
+    """
+
+    read: Callable[[Tensor, int], Tensor]
+    write: Callable[[Tensor, torch.Size], Tensor]
+
+
+def _linear(weight: Tensor, groups: int) -> Tensor:
     return weight.unsqueeze(0)
 
 
-def _packed_attention(weight: Tensor, module: nn.Module) -> Tensor:
+def _packed_attention(weight: Tensor, groups: int) -> Tensor:
     return torch.unflatten(weight, 0, (3, -1))  # queries, keys and values are three layers in one tensor
 
 
-def _convolution(weight: Tensor, module: nn.Module) -> Tensor:
-    groups: int = module.groups  # type: ignore[assignment]
+def _convolution(weight: Tensor, groups: int) -> Tensor:
     return weight.reshape(groups, weight.shape[0] // groups, -1)
 
 
-def _transposed_convolution(weight: Tensor, module: nn.Module) -> Tensor:
-    groups: int = module.groups  # type: ignore[assignment]
+def _in_order(neurons: Tensor, shape: torch.Size) -> Tensor:
+    return neurons.reshape(shape)
+
+
+def _transposed_convolution(weight: Tensor, groups: int) -> Tensor:
     inputs, outputs = weight.shape[:2]
     kernels = weight.reshape(groups, inputs // groups, outputs, -1)
     return kernels.transpose(1, 2).reshape(groups, outputs, -1)
 
 
-_Reader = Callable[[Tensor, nn.Module], Tensor]
+def _swapped(neurons: Tensor, shape: torch.Size) -> Tensor:
+    groups, outputs = neurons.shape[:2]
+    return neurons.reshape(groups, outputs, shape[0] // groups, -1).transpose(1, 2).reshape(shape)
 
-# Module type, attribute that holds the weight, and how to read it as (groups, neurons, dimension).
-_KINDS: tuple[tuple[type[nn.Module], str, _Reader], ...] = (
-    (nn.Linear, "weight", _linear),
-    (AngularSoftmax, "weight", _linear),
-    (ShardedAngularSoftmax, "weight", _linear),
-    (nn.Conv1d, "weight", _convolution),
-    (nn.Conv2d, "weight", _convolution),
-    (nn.Conv3d, "weight", _convolution),
-    (nn.ConvTranspose1d, "weight", _transposed_convolution),
-    (nn.ConvTranspose2d, "weight", _transposed_convolution),
-    (nn.ConvTranspose3d, "weight", _transposed_convolution),
-    (nn.MultiheadAttention, "in_proj_weight", _packed_attention),
-    (nn.MultiheadAttention, "q_proj_weight", _linear),
-    (nn.MultiheadAttention, "k_proj_weight", _linear),
-    (nn.MultiheadAttention, "v_proj_weight", _linear),
+
+_LINEAR, _ATTENTION = Form(_linear, _in_order), Form(_packed_attention, _in_order)
+_CONVOLUTION, _TRANSPOSED = Form(_convolution, _in_order), Form(_transposed_convolution, _swapped)
+
+# Module type, attribute that holds the weight, and how it holds the neurons.
+_KINDS: tuple[tuple[type[nn.Module], str, Form], ...] = (
+    (nn.Linear, "weight", _LINEAR),
+    (AngularSoftmax, "weight", _LINEAR),
+    (ShardedAngularSoftmax, "weight", _LINEAR),
+    (nn.Conv1d, "weight", _CONVOLUTION),
+    (nn.Conv2d, "weight", _CONVOLUTION),
+    (nn.Conv3d, "weight", _CONVOLUTION),
+    (nn.ConvTranspose1d, "weight", _TRANSPOSED),
+    (nn.ConvTranspose2d, "weight", _TRANSPOSED),
+    (nn.ConvTranspose3d, "weight", _TRANSPOSED),
+    (nn.MultiheadAttention, "in_proj_weight", _ATTENTION),
+    (nn.MultiheadAttention, "q_proj_weight", _LINEAR),
+    (nn.MultiheadAttention, "k_proj_weight", _LINEAR),
+    (nn.MultiheadAttention, "v_proj_weight", _LINEAR),
 )
 
 # Attributes under which wrappers keep the model; they are not part of a layer's name.
@@ -67,13 +88,14 @@ class Layer:
         name: the module's name in the model, without the names of wrappers.
         module: the module.
         attribute: the weight's name in the module.
+        form: how the weight holds the neurons.
         depthwise: a convolution with one filter a group, whose filters are compared with each other all the same.
     """
 
     name: str
     module: nn.Module
     attribute: str
-    read: _Reader
+    form: Form
     depthwise: bool = False
 
     @property
@@ -87,12 +109,17 @@ class Layer:
         """Where the weight is now."""
         return next(self.module.parameters()).device
 
+    @property
+    def groups(self) -> int:
+        """Groups of a convolution, 1 for other layers."""
+        return int(getattr(self.module, "groups", 1))
+
     def neurons(self) -> Tensor:
         """The weight as (groups, n, d): Linear (1, out, in), convolution (groups, out/groups, in/groups * kernel)."""
         weight = getattr(self.module, self.attribute)
         if hasattr(weight, "full_tensor"):  # sharded over ranks; differentiable
             weight = weight.full_tensor()
-        neurons = self.read(weight, self.module)
+        neurons = self.form.read(weight, self.groups)
         return neurons.flatten(0, 1).unsqueeze(0) if self.depthwise else neurons
 
 
@@ -121,7 +148,7 @@ def layers(model: nn.Module, *, depthwise: bool = False, single: bool = False) -
     """
     found, seen = [], set()
     for name, module in _modules(model, ""):
-        for kind, attribute, read in _KINDS:
+        for kind, attribute, form in _KINDS:
             if not isinstance(module, kind) or getattr(module, attribute, None) is None:
                 continue
             own = module._parameters.get(attribute)
@@ -131,13 +158,13 @@ def layers(model: nn.Module, *, depthwise: bool = False, single: bool = False) -
             if key in seen:
                 continue
             seen.add(key)
-            layer = Layer(name, module, attribute, read)
+            layer = Layer(name, module, attribute, form)
             if attribute != "weight":
-                layer = Layer(f"{name}.{attribute}" if name else attribute, module, attribute, read)
+                layer = Layer(f"{name}.{attribute}" if name else attribute, module, attribute, form)
             with torch.no_grad():
                 groups, n, _ = layer.neurons().shape
             if n < 2 and groups > 1 and depthwise:
-                layer, n = Layer(name, module, attribute, read, depthwise=True), groups
+                layer, n = Layer(name, module, attribute, form, depthwise=True), groups
             if n >= 2 or single:
                 found.append(layer)
     return tuple(found)

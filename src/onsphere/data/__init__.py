@@ -12,12 +12,14 @@ from onsphere.data.loading import load
 from onsphere.data.open_set import OpenSet, identities, open_set, open_set_noise
 from onsphere.data.parquet_files import parquet
 from onsphere.data.policies import auto_augment, cutout, trivial_augment
+from onsphere.data.tensors import Tensors
 
 __all__ = [
     "Data",
     "Files",
     "Images",
     "OpenSet",
+    "Tensors",
     "augment",
     "auto_augment",
     "centre_crop",

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from onsphere.data.files import Files
+from onsphere.data.tensors import Tensors
 
 
 @dataclass(frozen=True)
@@ -72,15 +73,17 @@ class Data:
 
     Args:
         name: as it shall stand in tables.
-        train: images to learn from.
+        train: images to learn from; ``Tensors`` where the examples are something else.
         test: images to measure accuracy on.
         num_classes: labels are 0 ... num_classes - 1.
         classes: the classes' names.
-        mean: per channel, of the training pixels scaled to [0, 1]; of 2048 images spread over the set for ``Files``.
+        mean: per channel, of the training pixels scaled to [0, 1]; of 2048 images spread over the set for ``Files``;
+            empty for ``Tensors``, which nothing normalises.
         std: likewise, the standard deviation.
 
     Raises:
-        ValueError: if a set is empty, a label is out of range, or the images' sizes differ.
+        ValueError: if a set is empty, a label is out of range, the images' sizes differ, or there are other numbers of
+            means and deviations than channels.
 
     >>> from onsphere.data import digits
     >>> data = digits(200)
@@ -89,12 +92,12 @@ class Data:
     """
 
     name: str
-    train: Images | Files
-    test: Images | Files
+    train: Images | Files | Tensors
+    test: Images | Files | Tensors
     num_classes: int
     classes: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.classes) != self.num_classes:
@@ -111,3 +114,9 @@ class Data:
                 )
         if self.train.shape != self.test.shape:
             raise ValueError(f"{self.name}: train is {self.train} but test is {self.test}: expected the same size")
+        channels = 0 if isinstance(self.train, Tensors) else self.train.shape[0]
+        if not len(self.mean) == len(self.std) == channels:
+            raise ValueError(
+                f"{self.name}: {len(self.mean)} means and {len(self.std)} deviations of {self.train}: "
+                f"expected {channels} of each"
+            )

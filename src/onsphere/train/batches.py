@@ -13,27 +13,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from onsphere.data import Data, Images
+from onsphere.data import Data, Files, Tensors
 from onsphere.train.recipe import Recipe
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
-    from onsphere.data import Files
+    from onsphere.data import Images
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A data set on the device, with what is applied to every batch of it."""
+    """A data set on the device, with what is applied to every batch of it; examples that are no images have no scale."""
 
-    train: Images | Files
-    test: Images | Files
-    scale: Tensor
-    shift: Tensor
+    train: Images | Files | Tensors
+    test: Images | Files | Tensors
+    scale: Tensor | None
+    shift: Tensor | None
     top1: Any
     top5: Any
 
     def normalize(self, images: Tensor) -> Tensor:
+        if self.scale is None or self.shift is None:
+            return images
         return torch.addcmul(self.shift, images.to(self.scale.dtype), self.scale)
 
 
@@ -41,7 +43,7 @@ class Batch(NamedTuple):
     """This process's part of a batch.
 
     Args:
-        images: normalised.
+        images: normalised; other examples as they are.
         labels: of these images.
         share: the mean over processes of share * (mean over the part) is the mean over the batch.
         all_labels: of the whole batch, the same on every process.
@@ -56,14 +58,17 @@ class Batch(NamedTuple):
 def load(data: Data, device: torch.device) -> Loaded:
     from torchmetrics.classification import MulticlassAccuracy
 
-    mean, std = (torch.tensor(values, device=device).view(1, -1, 1, 1) for values in (data.mean, data.std))
-    std = std.clamp_min(1 / 255)  # a channel of one value only
     top1, top5 = (
         MulticlassAccuracy(data.num_classes, top_k=min(k, data.num_classes), average="micro", validate_args=False)
         for k in (1, 5)
     )
     train, test = data.train.to(device), data.test.to(device)
-    return Loaded(train, test, 1 / (255 * std), -mean / std, top1.to(device), top5.to(device))
+    scale = shift = None
+    if not isinstance(train, Tensors):
+        mean, std = (torch.tensor(values, device=device).view(1, -1, 1, 1) for values in (data.mean, data.std))
+        std = std.clamp_min(1 / 255)  # a channel of one value only
+        scale, shift = 1 / (255 * std), -mean / std
+    return Loaded(train, test, scale, shift, top1.to(device), top5.to(device))
 
 
 def batches(fabric: Fabric, recipe: Recipe, data: Loaded, seed: int, epoch: int, first: int = 0) -> Iterator[Batch]:
@@ -112,10 +117,10 @@ def _own(fabric: Fabric, batch: Tensor) -> Tensor:
 
 
 def _ahead(
-    prepare: Callable[[Tensor], Tensor], parts: Sequence[Tensor], split: Images | Files
+    prepare: Callable[[Tensor], Tensor], parts: Sequence[Tensor], split: Images | Files | Tensors
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Every part with its images; those that must be decoded are while the batch before is trained on."""
-    if isinstance(split, Images):
+    if not isinstance(split, Files):
         yield from ((part, prepare(part)) for part in parts)
         return
     with ThreadPoolExecutor(1) as pool:

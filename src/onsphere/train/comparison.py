@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from onsphere.data import Data, Files, Images
+from onsphere.data import Data, Files, Images, Tensors
 from onsphere.train.batches import load, steps_per_epoch, total_steps
 from onsphere.train.continuing import continued, identity, summary, training, with_training
 from onsphere.train.cost import measure_rows
@@ -344,12 +344,14 @@ def _common_data(rows: Sequence[Recipe], fabric: Fabric) -> Data:
 
 
 def _same(a: Data, b: Data) -> bool:
-    return _same_images(a.train, b.train) and _same_images(a.test, b.test)
+    return _same_examples(a.train, b.train) and _same_examples(a.test, b.test)
 
 
-def _same_images(a: Images | Files, b: Images | Files) -> bool:
+def _same_examples(a: Images | Files | Tensors, b: Images | Files | Tensors) -> bool:
     if isinstance(a, Images) and isinstance(b, Images):
         return torch.equal(a.labels, b.labels) and torch.equal(a.images, b.images)
+    if isinstance(a, Tensors) and isinstance(b, Tensors):
+        return torch.equal(a.labels, b.labels) and torch.equal(a.values, b.values)
     # Two readings of a folder too big for memory: their labels and sizes, for pixels are not worth decoding here.
     return a.shape == b.shape and torch.equal(a.labels, b.labels)
 
