@@ -1,4 +1,4 @@
-"""Labelled image sets: from files, from the hub or made up; kept in memory or decoded as needed; and augmentation."""
+"""Labelled sets: images from files, from the hub or made up, in memory or decoded as needed; graphs, point clouds."""
 
 from onsphere.data.augmentation import augment, centre_crop, crop_flip, flip, shift, then
 from onsphere.data.embedded import digits, noise
@@ -12,13 +12,14 @@ from onsphere.data.loading import load
 from onsphere.data.open_set import OpenSet, identities, open_set, open_set_noise
 from onsphere.data.parquet_files import parquet
 from onsphere.data.policies import auto_augment, cutout, trivial_augment
-from onsphere.data.tensors import Tensors
+from onsphere.data.tensors import TensorData, Tensors
 
 __all__ = [
     "Data",
     "Files",
     "Images",
     "OpenSet",
+    "TensorData",
     "Tensors",
     "augment",
     "auto_augment",

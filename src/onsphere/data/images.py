@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from onsphere.data.files import Files
-from onsphere.data.tensors import Tensors
+from onsphere.data.labelled import check_sets
 
 
 @dataclass(frozen=True)
@@ -73,17 +73,15 @@ class Data:
 
     Args:
         name: as it shall stand in tables.
-        train: images to learn from; ``Tensors`` where the examples are something else.
+        train: images to learn from.
         test: images to measure accuracy on.
         num_classes: labels are 0 ... num_classes - 1.
         classes: the classes' names.
-        mean: per channel, of the training pixels scaled to [0, 1]; of 2048 images spread over the set for ``Files``;
-            empty for ``Tensors``, which nothing normalises.
+        mean: per channel, of the training pixels scaled to [0, 1]; of 2048 images spread over the set for ``Files``.
         std: likewise, the standard deviation.
 
     Raises:
-        ValueError: if a set is empty, a label is out of range, the images' sizes differ, or there are other numbers of
-            means and deviations than channels.
+        ValueError: if a set is empty, a label is out of range, or the images' sizes differ.
 
     >>> from onsphere.data import digits
     >>> data = digits(200)
@@ -92,31 +90,12 @@ class Data:
     """
 
     name: str
-    train: Images | Files | Tensors
-    test: Images | Files | Tensors
+    train: Images | Files
+    test: Images | Files
     num_classes: int
     classes: tuple[str, ...]
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if len(self.classes) != self.num_classes:
-            raise ValueError(f"{self.name}: {len(self.classes)} class names for num_classes={self.num_classes}")
-        for split, images in (("train", self.train), ("test", self.test)):
-            if len(images) == 0:
-                raise ValueError(f"{self.name}: the {split} set has no images")
-            wrong = (images.labels < 0) | (images.labels >= self.num_classes)
-            if wrong.any():
-                row = int(wrong.nonzero()[0])
-                raise ValueError(
-                    f"{self.name}: the {split} set's image {row} has label {int(images.labels[row])}: "
-                    f"expected 0 to {self.num_classes - 1}"
-                )
-        if self.train.shape != self.test.shape:
-            raise ValueError(f"{self.name}: train is {self.train} but test is {self.test}: expected the same size")
-        channels = 0 if isinstance(self.train, Tensors) else self.train.shape[0]
-        if not len(self.mean) == len(self.std) == channels:
-            raise ValueError(
-                f"{self.name}: {len(self.mean)} means and {len(self.std)} deviations of {self.train}: "
-                f"expected {channels} of each"
-            )
+        check_sets(self.name, self.train, self.test, self.num_classes, self.classes, "image")

@@ -13,18 +13,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from onsphere.data import Data, Files, Tensors
+from onsphere.data import Data, Files
 from onsphere.train.recipe import Recipe
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
-    from onsphere.data import Images
+    from onsphere.data import Images, TensorData, Tensors
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A data set on the device, with what is applied to every batch of it; examples that are no images have no scale."""
+    """A data set on the device, with what is applied to every batch of it; only images have a scale."""
 
     train: Images | Files | Tensors
     test: Images | Files | Tensors
@@ -55,7 +55,7 @@ class Batch(NamedTuple):
     all_labels: Tensor
 
 
-def load(data: Data, device: torch.device) -> Loaded:
+def load(data: Data | TensorData, device: torch.device) -> Loaded:
     from torchmetrics.classification import MulticlassAccuracy
 
     top1, top5 = (
@@ -64,7 +64,7 @@ def load(data: Data, device: torch.device) -> Loaded:
     )
     train, test = data.train.to(device), data.test.to(device)
     scale = shift = None
-    if not isinstance(train, Tensors):
+    if isinstance(data, Data):
         mean, std = (torch.tensor(values, device=device).view(1, -1, 1, 1) for values in (data.mean, data.std))
         std = std.clamp_min(1 / 255)  # a channel of one value only
         scale, shift = 1 / (255 * std), -mean / std

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from onsphere.data import Data, Files, Images, Tensors
+from onsphere.data import Data, Files, Images, TensorData, Tensors
 from onsphere.train.batches import load, steps_per_epoch, total_steps
 from onsphere.train.continuing import continued, identity, summary, training, with_training
 from onsphere.train.cost import measure_rows
@@ -324,7 +324,7 @@ def _rows(recipes: Recipe | Sequence[Recipe]) -> tuple[Recipe, ...]:
     return rows
 
 
-def _common_data(rows: Sequence[Recipe], fabric: Fabric) -> Data:
+def _common_data(rows: Sequence[Recipe], fabric: Fabric) -> Data | TensorData:
     """The first row's data, once it is clear that it is all rows'."""
     data = rows[0].data()
     for recipe in rows:
@@ -343,7 +343,7 @@ def _common_data(rows: Sequence[Recipe], fabric: Fabric) -> Data:
     return data
 
 
-def _same(a: Data, b: Data) -> bool:
+def _same(a: Data | TensorData, b: Data | TensorData) -> bool:
     return _same_examples(a.train, b.train) and _same_examples(a.test, b.test)
 
 

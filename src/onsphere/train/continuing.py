@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from onsphere.data import Data
+from onsphere.data import Data, TensorData
 from onsphere.train.checkpoint import CheckpointError
 from onsphere.train.recipe import Recipe
 from onsphere.train.result import Result, Row, SeedResult, plain
@@ -59,11 +59,11 @@ def training(recipe: Recipe) -> dict[str, Any]:
     return {name: getattr(recipe, name) for name in names}
 
 
-def identity(recipe: Recipe, seed: int, source: Data, precision: str) -> dict[str, Any]:
+def identity(recipe: Recipe, seed: int, source: Data | TensorData, precision: str) -> dict[str, Any]:
     """What two trainings must have in common for one to continue the other."""
     made = {"name": recipe.name, "row": recipe.row, "settings": recipe.settings, **training(recipe)}
     return {**made, "seed": seed, "precision": precision, "data": summary(source), "torch": torch.__version__}
 
 
-def summary(data: Data) -> dict[str, Any]:
+def summary(data: Data | TensorData) -> dict[str, Any]:
     return {"name": data.name, "train": len(data.train), "test": len(data.test), "classes": data.num_classes}

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from onsphere.data import Data
+from onsphere.data import Data, TensorData
 
 __all__ = ["Progress", "Recipe"]
 
@@ -49,7 +49,8 @@ class Recipe:
         clip: the most that the norm of all gradients together, the regularizer's included, may be; None to leave it.
         ema: decay of an exponential moving average of the weights, which is then what is evaluated, observed and saved;
             None for the weights themselves.
-        augment: (uint8 images, generator) to uint8 images, of another height and width if need be; on the device.
+        augment: (uint8 images, generator) to uint8 images, of another height and width if need be; on the device. What
+            ``Tensors`` hold comes and goes as it is.
         test_transform: uint8 test images to uint8 images as augment makes them, e.g. their centres.
         after_step: each is called with the bare model and the number of steps done, after every step.
         observe: read-only; called with the bare model after every epoch, gives numbers, or mappings of them, for the
@@ -84,7 +85,7 @@ class Recipe:
     row: str
     source: str
     model: Callable[[], nn.Module]
-    data: Callable[[], Data]
+    data: Callable[[], Data | TensorData]
     optimizer: Callable[[Iterable[nn.Parameter]], Optimizer]
     epochs: int
     batch_size: int

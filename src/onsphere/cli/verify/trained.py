@@ -13,10 +13,10 @@ from torch import nn
 
 from onsphere.cli.mistakes import Mistake, closest, or_mistake
 from onsphere.cli.verify.model import Look, load
+from onsphere.data import Data
 from onsphere.train.keeping import file_name
 
 if TYPE_CHECKING:
-    from onsphere.data import Data
     from onsphere.train import Recipe
 
 # Of the regularizer, which leaves no trace in a network; some rows refuse to be told theirs.
@@ -106,6 +106,8 @@ def remade(folder: Path, row: str | None, seed: int | None, option: str = "--row
     }
     recipe = or_mistake(lambda: build(**settings))
     data = or_mistake(recipe.data)
+    if not isinstance(data, Data):
+        raise Mistake(f"{folder} was trained on {data.train}: expected images")
     model = or_mistake(recipe.model)
     if recipe.prepare is not None:
         recipe.prepare(model)
