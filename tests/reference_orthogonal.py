@@ -138,7 +138,7 @@ def closed_form(u: Tensor, gradient: Tensor, lam: float) -> Tensor:
 
 
 def fixed_point(u: Tensor, gradient: Tensor, lam: float, iterations: int) -> Tensor:
-    """Y = U + lambda/2 W (U + Y), n times (eq. 7.6), from Y = U + lambda W U, which alone has the rate o(lambda^(2+n))."""
+    """Y = U + lambda/2 W (U + Y), n times (eq. 7.6); from Y = U + lambda W U, which gives the rate o(lambda^(2+n))."""
     w = direction(u, gradient)
     y = u + lam * w @ u
     for _ in range(iterations):

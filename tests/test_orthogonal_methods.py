@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-import onsphere as osp
 import reference_orthogonal as reference
 from onsphere import orthogonal
 
@@ -313,7 +312,7 @@ def test_gradient_of_the_exponential_at_equal_and_zero_angles(at: tuple[float, f
 
 @pytest.mark.parametrize("size", [2, 3, 4, 5])
 def test_householder_at_the_identity(size: int) -> None:
-    # Algorithm 3 skips every reflection there, but none of those beside it: for even sizes the last column turns around.
+    # Algorithm 3 skips every reflection there, but none beside it: for even sizes the last column turns around.
     identity = torch.eye(size, dtype=torch.float64)
     assert torch.equal(orthogonal.householder(identity), identity)
     assert torch.equal(reference.householder(identity), identity)
