@@ -9,6 +9,7 @@ from onsphere import (
     integrations,
     losses,
     margins,
+    orthogonal,
     sphere,
     verification,
     where,
@@ -45,6 +46,7 @@ from onsphere.layers import (
 )
 from onsphere.losses import AngularSoftmax, ArcFacePlus, CosFacePlus, ShardedAngularSoftmax, SphereFacePlus
 from onsphere.margins import Annealed, ArcFace, Combined, CosFace, LSoftmax, SphereFace
+from onsphere.orthogonal import OrthogonalSGD, fold, overparametrize
 from onsphere.regularizers import Regularizer
 from onsphere.sphere import NonFiniteWeightError
 
@@ -75,6 +77,7 @@ __all__ = [
     "NonFiniteWeightError",
     "Orthogonal",
     "OrthogonalDiagonal",
+    "OrthogonalSGD",
     "Orthonormal",
     "Regularizer",
     "Riesz",
@@ -93,12 +96,15 @@ __all__ = [
     "codes",
     "convert",
     "diagnostics",
+    "fold",
     "functional",
     "integrations",
     "layers",
     "losses",
     "magnitude",
     "margins",
+    "orthogonal",
+    "overparametrize",
     "sphere",
     "verification",
     "weighted_gradients",

@@ -1,0 +1,274 @@
+"""Gradient descent that keeps matrices orthogonal (OGD), and how it goes together with any other optimizer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, overload
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from onsphere import sphere
+from onsphere.orthogonal.methods import deviation
+
+__all__ = ["OrthogonalParameter", "OrthogonalSGD", "Pair", "split"]
+
+
+class OrthogonalParameter(nn.Parameter):
+    """A parameter that is an orthogonal matrix (..., m, m), for :class:`OrthogonalSGD`; see :func:`split`.
+
+    >>> OrthogonalParameter(torch.eye(2)).shape
+    torch.Size([2, 2])
+    """
+
+
+def split(parameters: Iterable[nn.Parameter]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """The orthogonal matrices among a model's parameters, and the others.
+
+    Args:
+        parameters: of a model.
+
+    Returns:
+        Those that :class:`OrthogonalSGD` must train, and those for any other optimizer.
+
+    >>> import onsphere as osp
+    >>> model = nn.Sequential(nn.Linear(2, 4), nn.Linear(4, 2))
+    >>> model = osp.overparametrize(model, osp.orthogonal.OrthogonalGD())
+    >>> orthogonal, others = split(model.parameters())
+    >>> len(orthogonal), len(others)
+    (1, 3)
+    """
+    orthogonal: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for parameter in parameters:
+        (orthogonal if isinstance(parameter, OrthogonalParameter) else others).append(parameter)
+    return orthogonal, others
+
+
+class OrthogonalSGD(Optimizer):
+    r"""Stochastic gradient descent along the orthogonal matrices: each step multiplies with a rotation (OGD).
+
+    .. math:: U \leftarrow (I + \tfrac{\lambda}{2} W)^{-1} (I - \tfrac{\lambda}{2} W) \, U, \qquad
+        W = \tfrac{1}{2} (G U^\top - U G^\top)
+
+    G is the gradient. For square U this W is that of eq. 7.5, whose projection term is -1/2 of the other; the sign of
+    lambda is that of a descent. Momentum is a moving sum of W, which is in the same frame at every U.
+
+    Args:
+        params: matrices (..., m, m) that are orthogonal, or groups of parameters as in any optimizer of torch. A group
+            with ``orthogonal=False`` gets ordinary steps, with its ``lr``, ``momentum`` and ``weight_decay``.
+        lr: lambda.
+        momentum: factor of the moving sum; 0.
+        iterations: None solves for the step (eq. 7.5); a number starts from U - lambda W U and repeats
+            Y = U - lambda/2 W (U + Y) so often (eq. 7.6; the thesis takes 2), which keeps U orthogonal to an order of
+            lambda^(iterations + 2) only.
+        max_step: the most that lambda ||W||_F may be; None for no bound. By default 1, lambda at most 1/||W||.
+        polish_every: steps from one Newton-Schulz step, which takes away what rounding has added up, to the next.
+        weight_decay: of groups with ``orthogonal=False``; an orthogonal matrix has no other norm.
+
+    Raises:
+        ValueError: if a number is out of its range, or a matrix is not square or not orthogonal.
+
+    Source: thesis, section 7.3.5, eq. 7.5 and 7.6.
+
+    >>> u = nn.Parameter(torch.eye(2))
+    >>> optimizer = OrthogonalSGD([u], lr=0.5)
+    >>> for _ in range(50):
+    ...     loss = -u[1, 0]
+    ...     optimizer.zero_grad()
+    ...     loss.backward()
+    ...     optimizer.step()
+    >>> u.detach().abs().round(decimals=2)
+    tensor([[0., 1.],
+            [1., 0.]])
+    """
+
+    def __init__(
+        self,
+        params: Iterable[nn.Parameter] | Iterable[dict[str, Any]],
+        lr: float,
+        momentum: float = 0.0,
+        *,
+        iterations: int | None = None,
+        max_step: float | None = 1.0,
+        polish_every: int = 100,
+        weight_decay: float = 0.0,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "iterations": iterations,
+            "max_step": max_step,
+            "polish_every": polish_every,
+            "weight_decay": weight_decay,
+            "orthogonal": True,
+        }
+        super().__init__(params, defaults)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters, as in any optimizer; see the class for what a group may say."""
+        super().add_param_group(param_group)
+        _check_group(self.param_groups[-1])
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """One step of all parameters that have a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                if group["orthogonal"]:
+                    self._rotate(parameter, group)
+                else:
+                    self._move(parameter, group)
+        return loss
+
+    def _rotate(self, u: Tensor, group: dict[str, Any]) -> None:
+        state = self.state[u]
+        with sphere.full_precision(u.device):
+            w = u.grad @ u.mT  # type: ignore[operator]
+            w = (w - w.mT).mul_(0.5)
+            if group["momentum"]:
+                if "momentum" in state:
+                    w = state["momentum"].mul_(group["momentum"]).add_(w)
+                state["momentum"] = w
+            step: Tensor | float = group["lr"]
+            if group["max_step"] is not None:
+                norm = torch.linalg.matrix_norm(w)[..., None, None]
+                step = (group["max_step"] / norm).clamp_(max=group["lr"])
+            u.copy_(_solved(u, w, step) if group["iterations"] is None else _iterated(u, w, step, group["iterations"]))
+            state["steps"] = state.get("steps", 0) + 1
+            if state["steps"] % group["polish_every"] == 0:
+                u.copy_(1.5 * u - 0.5 * u @ (u.mT @ u))
+
+    def _move(self, parameter: Tensor, group: dict[str, Any]) -> None:
+        gradient = parameter.grad
+        assert gradient is not None
+        if group["weight_decay"]:
+            gradient = gradient.add(parameter, alpha=group["weight_decay"])
+        if group["momentum"]:
+            state = self.state[parameter]
+            if "momentum" in state:
+                gradient = state["momentum"].mul_(group["momentum"]).add_(gradient)
+            else:
+                gradient = state["momentum"] = gradient.clone()
+        parameter.sub_(gradient, alpha=group["lr"])
+
+
+def _solved(u: Tensor, w: Tensor, step: Tensor | float) -> Tensor:
+    system = w * (step / 2)
+    system.diagonal(dim1=-2, dim2=-1).add_(1)
+    solved: Tensor = torch.linalg.solve(system, u)
+    return solved.mul_(2).sub_(u)  # (I + A)^-1 (I - A) = 2 (I + A)^-1 - I
+
+
+def _iterated(u: Tensor, w: Tensor, step: Tensor | float, iterations: int) -> Tensor:
+    half = w * (step / 2)
+    turned = half @ u
+    y = u - 2 * turned
+    for _ in range(iterations):
+        y = u - turned - half @ y
+    return y
+
+
+def _check_group(group: dict[str, Any]) -> None:
+    lr, momentum, iterations, max_step = (group[name] for name in ("lr", "momentum", "iterations", "max_step"))
+    if not (math.isfinite(lr) and lr >= 0):
+        raise ValueError(f"lr={lr!r}: expected a finite number of at least 0")
+    if not 0 <= momentum < 1:
+        raise ValueError(f"momentum={momentum!r}: expected at least 0 and below 1")
+    if iterations is not None and iterations < 0:
+        raise ValueError(f"iterations={iterations!r}: expected at least 0, or None for the exact step")
+    if max_step is not None and not max_step > 0:
+        raise ValueError(f"max_step={max_step!r}: expected a number above 0, or None for no bound")
+    if group["polish_every"] < 1:
+        raise ValueError(f"polish_every={group['polish_every']!r}: expected at least 1")
+    if not group["orthogonal"]:
+        return
+    if group["weight_decay"]:
+        raise ValueError(f"weight_decay={group['weight_decay']!r}: orthogonal matrices have no decay, expected 0")
+    for parameter in group["params"]:
+        if parameter.dim() < 2 or parameter.shape[-1] != parameter.shape[-2]:
+            raise ValueError(
+                f"a parameter of shape {tuple(parameter.shape)}: expected square matrices, (..., m, m); others belong "
+                "in a group with orthogonal=False, or in another optimizer (see onsphere.orthogonal.split)"
+            )
+        worst = float(deviation(parameter).max())
+        if not worst < 1e-2 * parameter.shape[-1] ** 0.5:
+            raise ValueError(f"a matrix with ||U^T U - I|| = {worst:.3g}: expected an orthogonal one")
+
+
+class Pair(Optimizer):
+    """Two optimizers as one: for ``OrthogonalSGD`` on the orthogonal matrices beside any other one on the rest.
+
+    A schedule changes the learning rates of both.
+
+    Args:
+        first: an optimizer.
+        second: one of other parameters.
+
+    Raises:
+        ValueError: if a parameter is in both.
+
+    Source: thesis, section F.3 (GCN: OGD for the rotation, the original optimizer for the other variables).
+
+    >>> import onsphere as osp
+    >>> model = nn.Sequential(nn.Linear(2, 4), nn.Linear(4, 2))
+    >>> model = osp.overparametrize(model, osp.orthogonal.OrthogonalGD())
+    >>> orthogonal, others = split(model.parameters())
+    >>> optimizer = Pair(OrthogonalSGD(orthogonal, lr=0.1), torch.optim.Adam(others, lr=0.001))
+    >>> [group["lr"] for group in optimizer.param_groups]
+    [0.1, 0.001]
+    """
+
+    def __init__(self, first: Optimizer, second: Optimizer) -> None:
+        self.both = (first, second)
+        super().__init__([*first.param_groups, *second.param_groups], {})
+        self._join()
+
+    def _join(self) -> None:
+        """The groups are the optimizers' own, so that whoever changes one changes theirs."""
+        self.param_groups = [group for each in self.both for group in each.param_groups]
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """One step of both."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for each in self.both:
+            each.step()
+        return loss
+
+    def state_dict(self) -> dict[str, Any]:
+        """Both optimizers' states."""
+        return {"both": [each.state_dict() for each in self.both]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from what ``state_dict`` gave.
+
+        Raises:
+            ValueError: if it is not of such a pair.
+        """
+        if len(state_dict.get("both", ())) != 2:
+            raise ValueError(f"a state with {', '.join(state_dict) or 'nothing'}: expected that of a Pair, with 'both'")
+        for each, state in zip(self.both, state_dict["both"], strict=True):
+            each.load_state_dict(state)
+        self._join()
+
+    def __repr__(self) -> str:
+        return f"Pair({self.both[0]!r}, {self.both[1]!r})"

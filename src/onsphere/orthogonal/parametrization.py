@@ -1,0 +1,480 @@
+"""Over-parameterized layers: fixed neurons V and a learned matrix R that moves all of them; and back."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from onsphere import sphere
+from onsphere.orthogonal.initialization import refined
+from onsphere.orthogonal.methods import Method, OrthogonalGD, deviation
+from onsphere.orthogonal.optimizer import OrthogonalParameter
+from onsphere.where import Form, Layer, Selector, hidden, layers
+
+__all__ = ["Start", "deviations", "fold", "matrices", "overparametrize", "switch", "tasks"]
+
+Start = Literal["identity", "random", "normal"] | Tensor
+DEFAULT = "default"
+
+
+class Rotation(nn.Module):
+    """R as a module: a method and its parameter, for one layer.
+
+    Args:
+        method: how R comes out of the parameter.
+        parameter: (m, m), or where there are several (groups, m, m) of shared blocks, else (groups, blocks, m, m).
+        blocks: on the diagonal of R.
+        share_blocks: all blocks are one and the same.
+    """
+
+    def __init__(self, method: Method, parameter: Tensor, blocks: int, share_blocks: bool) -> None:
+        super().__init__()
+        self.method, self.blocks, self.share_blocks = method, blocks, share_blocks
+        kind = OrthogonalParameter if isinstance(method, OrthogonalGD) else nn.Parameter
+        self.matrix = kind(parameter)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """R v for all neurons v of all groups, (groups, n, d)."""
+        groups, n, _ = rows.shape
+        parts = torch.unflatten(rows, -1, (self.blocks, -1))  # (groups, n, blocks, m)
+        if self.matrix.dim() == 2:  # one matrix for all parts of all neurons
+            return self.method.rotate(parts.flatten(0, 2), self.matrix).reshape(rows.shape)
+        if self.share_blocks:
+            return self.method.rotate(parts.flatten(1, 2), self.matrix).reshape(rows.shape)
+        rotated = self.method.rotate(parts.transpose(1, 2), self.matrix)  # (groups, blocks, n, m)
+        return rotated.transpose(1, 2).reshape(groups, n, -1)
+
+    def full(self) -> Tensor:
+        """R itself, (d, d), or (groups, d, d) where there are several groups."""
+        parts = self.method.matrix(self.matrix)
+        size = parts.shape[-1]
+        by_group = parts.reshape(-1, 1 if self.share_blocks else self.blocks, size, size)
+        by_group = by_group.expand(-1, self.blocks, size, size)
+        return torch.stack([torch.block_diag(*each) for each in by_group]).squeeze(0)  # type: ignore[no-untyped-call]
+
+    def extra_repr(self) -> str:
+        blocks = f", blocks={self.blocks}, share_blocks={self.share_blocks}" if self.blocks > 1 else ""
+        return f"{self.method}, matrix={'x'.join(map(str, self.matrix.shape))}{blocks}"
+
+
+class Overparametrized(nn.Module):
+    """The parametrization of a weight: reads V's neurons, moves them by the map of the task at hand.
+
+    Args:
+        form: how the layer keeps its neurons.
+        groups: of the layer.
+        build: makes a map of the neurons, (groups, n, d), for a new task.
+        place: of the weight among the layer's parameters, to be put back there.
+        first: the map to begin with.
+    """
+
+    def __init__(
+        self, form: Form, groups: int, build: Callable[[Start], nn.Module], place: int, first: nn.Module
+    ) -> None:
+        super().__init__()
+        self.form, self.groups, self.build, self.place = form, groups, build, place
+        self.task = DEFAULT
+        self.maps = nn.ModuleDict({DEFAULT: first})
+
+    def forward(self, weight: Tensor) -> Tensor:
+        rows = self.form.read(weight, self.groups)
+        with sphere.full_precision(weight.device):
+            moved = self.maps[self.task](rows.to(torch.promote_types(rows.dtype, torch.float32)))
+        return self.form.write(moved.to(weight.dtype), weight.shape)
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *others: Any) -> None:
+        for key in state_dict:
+            name = key.removeprefix(f"{prefix}maps.").split(".")[0]
+            if key.startswith(f"{prefix}maps.") and name not in self.maps:
+                self.maps[name] = self.build("identity").to(self._device())
+        super()._load_from_state_dict(state_dict, prefix, *others)
+
+    def _device(self) -> torch.device | None:
+        return next((each.device for each in self.maps.parameters()), None)
+
+    def extra_repr(self) -> str:
+        return "" if len(self.maps) == 1 else f"task={self.task!r}"
+
+
+class _EachGroup(nn.Module):
+    """A user's map of (n, d), for the groups one after the other."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return torch.stack([self.inner(each) for each in rows])
+
+
+def overparametrize(
+    model: nn.Module,
+    method: Method | nn.Module,
+    where: Selector = hidden,
+    *,
+    blocks: int = 1,
+    share_blocks: bool = False,
+    normalize: bool = False,
+    refine: Callable[[Tensor], Tensor] | None = None,
+    refine_steps: int = 5000,
+    start: Start = "identity",
+    train_weights: bool = False,
+) -> nn.Module:
+    r"""Fix the neurons of some layers and learn one matrix per layer that moves all of them, in place.
+
+    .. math:: w_i = R v_i, \qquad R^\top R = I
+
+    The weight, rows w_i, becomes V R^T. V is what the weight was; it is a buffer, ``parametrizations.weight.original``.
+    R is learned; with the identity to start with, the model computes what it did. With an orthogonal R the
+    hyperspherical energy of the layer stays what it is (eq. 7.2). Build the optimizer afterwards. A weight is worked
+    out whenever the layer reads it: ``fold`` the model when it is trained.
+
+    Args:
+        model: any module. A grouped convolution has one R a group, attention's packed weight one each for queries, keys
+            and values.
+        method: how R is kept orthogonal, such as ``orthogonal.Cayley()``, or another structure (F.6); a module is a
+            nonlinear map of the neurons, (n, d) to (n, d), and every layer gets a copy.
+        where: chooses the layers; by default every layer but the last, the classifier (section 7.3.1).
+        blocks: R is block diagonal with so many blocks, each for as many input channels (F.5).
+        share_blocks: all blocks are the same matrix, R_s (F.33), rather than one each, R_u (F.34).
+        normalize: scale V's neurons to norm 1 (section 7.3.7).
+        refine: a measure whose value for V is made smaller first, such as ``MHE(half_space=True)`` (section 7.3.7).
+        refine_steps: of gradient descent for that; 5000 in the thesis (section 7.5.3).
+        start: R at the beginning: "identity"; "random", an orthogonal matrix drawn uniformly; "normal", where the
+            parameter has N(0, 1) entries (F.3); or a matrix of R's (block's) size.
+        train_weights: learn V, too (Table 7.1's control).
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: if no layer is chosen, blocks do not divide a layer's input channels, a weight is shared with
+            another module or parametrized already, the method has not this start, or a map changes the shape.
+
+    Source: thesis, section 7.3.1 and eq. 7.1; generalised, eq. F.35.
+
+    >>> import onsphere as osp
+    >>> model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    >>> x = torch.ones(1, 3)
+    >>> before = model(x)
+    >>> torch.allclose(osp.overparametrize(model, osp.orthogonal.Cayley())(x), before, atol=1e-6)
+    True
+    >>> [name for name, _ in model.named_parameters()]
+    ['0.bias', '0.parametrizations.weight.0.maps.default.matrix', '2.weight', '2.bias']
+    """
+    if isinstance(method, type):
+        raise TypeError(f"method must be an instance: {method.__name__}(), not {method.__name__}")
+    if blocks < 1:
+        raise ValueError(f"blocks={blocks!r}: expected at least 1")
+    if isinstance(method, nn.Module) and (blocks != 1 or share_blocks or not _is(start, "identity")):
+        raise ValueError("blocks, share_blocks and start are for methods with a matrix; given: a module")
+    candidates = layers(model)
+    chosen = tuple(where(candidates))
+    if not chosen:
+        names = ", ".join(layer.name for layer in candidates) or "none with at least two neurons"
+        raise ValueError(f"no layer to over-parametrize is left in {type(model).__name__}; its layers are: {names}")
+    _check(model, chosen, blocks)
+    made = []
+    for layer in chosen:  # whatever can be wrong is, before anything is changed
+        with torch.no_grad():
+            rows = layer.neurons()
+        build = _builder(method, layer, rows, blocks, share_blocks)
+        made.append((layer, rows, build, build(start).to(layer.device)))
+    for layer, rows, build, first in made:
+        if refine is not None:
+            rows = torch.stack([refined(each, refine, refine_steps) for each in rows])
+        if normalize:
+            rows = sphere.normalize(rows)
+        _register(layer, rows, build, first, train_weights)
+    return model
+
+
+def _check(model: nn.Module, chosen: tuple[Layer, ...], blocks: int) -> None:
+    owners = Counter(id(p) for module in model.modules() for p in module._parameters.values() if p is not None)
+    for layer in chosen:
+        own = layer.module._parameters.get(layer.attribute)
+        if own is None:
+            raise ValueError(f"{layer.parameter} is parametrized already, or no parameter: fold or remove that first")
+        if owners[id(own)] > 1:
+            raise ValueError(f"{layer.parameter} is shared with another module, which would keep the old weight")
+        channels = _input_channels(layer)
+        if channels % blocks:
+            raise ValueError(
+                f"layer {layer.name!r} has {channels} input channels: blocks={blocks} do not divide them; choose the "
+                "layers that they divide (where=...), and over-parametrize the others in a call of their own"
+            )
+
+
+def _input_channels(layer: Layer) -> int:
+    channels = getattr(layer.module, "in_channels", None)
+    if channels is None:
+        return int(getattr(layer.module, layer.attribute).shape[-1])
+    return int(channels) // layer.groups
+
+
+def _builder(
+    method: Method | nn.Module, layer: Layer, rows: Tensor, blocks: int, share_blocks: bool
+) -> Callable[[Start], nn.Module]:
+    groups, _, dimension = rows.shape
+    if not isinstance(method, nn.Module):
+        dtype = torch.promote_types(rows.dtype, torch.float32)
+        return partial(_rotation, method, groups, dimension, blocks, share_blocks, dtype)
+    with torch.no_grad():
+        try:
+            moved = method(rows[0].to(torch.promote_types(rows.dtype, torch.float32)))
+        except RuntimeError as error:
+            raise ValueError(
+                f"layer {layer.name!r}: the map fails on neurons {tuple(rows[0].shape)}: {error}"
+            ) from error
+    if moved.shape != rows[0].shape:
+        raise ValueError(
+            f"layer {layer.name!r}: the map makes {tuple(moved.shape)} out of neurons {tuple(rows[0].shape)}: expected "
+            "the same shape"
+        )
+    return partial(_copied, method)
+
+
+def _rotation(
+    method: Method, groups: int, dimension: int, blocks: int, share_blocks: bool, dtype: torch.dtype, start: Start
+) -> nn.Module:
+    size = dimension // blocks
+    leading = (groups,) if share_blocks else (groups, blocks)
+    several = math.prod(leading) > 1
+    parameter = _started(method, (*leading, size, size) if several else (size, size), start)
+    return Rotation(method, parameter.to("cpu", dtype).contiguous(), blocks, share_blocks)
+
+
+def _copied(inner: nn.Module, start: Start) -> nn.Module:
+    return _EachGroup(copy.deepcopy(inner))
+
+
+def _started(method: Method, shape: tuple[int, ...], start: Start) -> Tensor:
+    if isinstance(start, Tensor):
+        try:
+            expanded = start.detach().expand(shape)
+        except RuntimeError:
+            raise ValueError(f"start is {tuple(start.shape)}: expected a matrix that fits {shape}") from None
+        return method.parameter(expanded)
+    if start == "normal":
+        return torch.randn(shape)
+    identity = torch.eye(shape[-1]).expand(shape)
+    if start == "identity":
+        return method.parameter(identity)
+    if start != "random":
+        raise ValueError(f"start={start!r}: expected 'identity', 'random', 'normal' or a matrix")
+    drawn = [_random(method, shape[-1]) for _ in range(torch.Size(shape[:-2]).numel())]
+    return torch.stack(drawn).view(shape)
+
+
+def _random(method: Method, size: int) -> Tensor:
+    drawn = nn.init.orthogonal_(torch.empty(size, size))
+    try:
+        return method.parameter(drawn)
+    except ValueError:  # some methods reach one half of the orthogonal group only
+        drawn[:, -1].neg_()
+        return method.parameter(drawn)
+
+
+def _register(
+    layer: Layer, rows: Tensor, build: Callable[[Start], nn.Module], first: nn.Module, train_weights: bool
+) -> None:
+    module, attribute = layer.module, layer.attribute
+    place = list(module._parameters).index(attribute)
+    weight = module._parameters[attribute]
+    assert weight is not None
+    fixed = layer.form.write(rows, weight.shape).to(weight.dtype).detach().clone()
+    with torch.no_grad():
+        if train_weights:
+            weight.copy_(fixed)
+        else:
+            del module._parameters[attribute]
+            module.register_buffer(attribute, fixed)
+    parametrization = Overparametrized(layer.form, layer.groups, build, place, first)
+    parametrize.register_parametrization(module, attribute, parametrization, unsafe=True)
+
+
+def fold(model: nn.Module) -> nn.Module:
+    """Multiply every R into its neurons, in place: the plain model again, which computes the same.
+
+    Classes, parameters, their order and the state dict's keys are those of the model before ``overparametrize``. The
+    weights are new parameters: build an optimizer anew. What is folded can be over-parametrized again, from where it is
+    (progressive training, section F.8).
+
+    Args:
+        model: with over-parametrized layers.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: if no layer is over-parametrized, another parametrization stands on the same weight, or a matrix of
+            ``OrthogonalGD`` is not orthogonal any more, since another optimizer trained it.
+
+    Source: thesis, section 7.1 (no extra cost in inference).
+
+    >>> import onsphere as osp
+    >>> model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    >>> list(osp.fold(osp.overparametrize(model, osp.orthogonal.Cayley())).state_dict())
+    ['0.weight', '0.bias', '1.weight', '1.bias']
+    """
+    found = list(_overparametrized(model))
+    for layer, own in found:
+        if len(_stack(layer)) > 1:
+            raise ValueError(f"{layer.parameter} has another parametrization, too: remove that first")
+        _check_still_orthogonal(layer, own)
+    for layer, own in found:
+        module, attribute = layer.module, layer.attribute
+        with torch.no_grad():
+            weight = getattr(module, attribute).clone()
+        parametrize.remove_parametrizations(module, attribute, leave_parametrized=False)
+        module._buffers.pop(attribute, None)
+        others = {name: module._parameters.pop(name) for name in list(module._parameters) if name != attribute}
+        module._parameters.pop(attribute, None)
+        names = list(others)
+        names.insert(own.place, attribute)
+        for name in names:
+            module.register_parameter(name, nn.Parameter(weight) if name == attribute else others[name])
+    return model
+
+
+def _check_still_orthogonal(layer: Layer, own: Overparametrized) -> None:
+    rotation = own.maps[own.task]
+    if isinstance(rotation, Rotation) and isinstance(rotation.method, OrthogonalGD):
+        worst = float(deviation(rotation.matrix).max())
+        if not worst < 1e-2 * rotation.matrix.shape[-1] ** 0.5:
+            raise ValueError(
+                f"layer {layer.name!r}: ||R^T R - I|| = {worst:.3g}: an OrthogonalGD matrix must be trained by "
+                "onsphere.OrthogonalSGD (see onsphere.orthogonal.split)"
+            )
+
+
+def _stack(layer: Layer) -> parametrize.ParametrizationList:
+    """The parametrizations of a layer's weight."""
+    every = layer.module.parametrizations
+    assert isinstance(every, nn.ModuleDict)
+    found = every[layer.attribute]
+    assert isinstance(found, parametrize.ParametrizationList)
+    return found
+
+
+def _overparametrized(model: nn.Module) -> Iterator[tuple[Layer, Overparametrized]]:
+    """Every over-parametrized layer of the model; a ValueError if there is none."""
+    none = True
+    for layer in layers(model, single=True):
+        if not parametrize.is_parametrized(layer.module, layer.attribute):
+            continue
+        for each in _stack(layer):
+            if isinstance(each, Overparametrized):
+                none = False
+                yield layer, each
+    if none:
+        raise ValueError(f"{type(model).__name__} has no over-parametrized layer: see onsphere.overparametrize")
+
+
+def matrices(model: nn.Module) -> dict[str, Tensor]:
+    """R of every over-parametrized layer by name, (d, d), or (groups, d, d) where a layer has several groups.
+
+    Layers with a nonlinear map have none and are left out.
+
+    Args:
+        model: with over-parametrized layers.
+
+    Raises:
+        ValueError: if no layer is over-parametrized.
+
+    >>> import onsphere as osp
+    >>> model = osp.overparametrize(nn.Sequential(nn.Linear(2, 4), nn.Linear(4, 2)), osp.orthogonal.Cayley())
+    >>> matrices(model)
+    {'0': tensor([[1., 0.],
+            [0., 1.]])}
+    """
+    found = {}
+    for layer, own in _overparametrized(model):
+        rotation = own.maps[own.task]
+        if isinstance(rotation, Rotation):
+            with torch.no_grad():
+                found[layer.name] = rotation.full()
+    return found
+
+
+def deviations(model: nn.Module) -> dict[str, float]:
+    r"""How far every over-parametrized layer's R is from an orthogonal matrix, by the layer's name.
+
+    .. math:: \|R^\top R - I\|_F
+
+    Worked out in float64. It is the largest of a layer's groups.
+
+    Args:
+        model: with over-parametrized layers.
+
+    Raises:
+        ValueError: if no layer is over-parametrized.
+
+    >>> import onsphere as osp
+    >>> model = osp.overparametrize(nn.Sequential(nn.Linear(2, 4), nn.Linear(4, 2)), osp.orthogonal.Cayley())
+    >>> deviations(model)
+    {'0': 0.0}
+    """
+    return {name: float(deviation(matrix).max()) for name, matrix in matrices(model).items()}
+
+
+def switch(model: nn.Module, task: str, start: Start = "identity") -> nn.Module:
+    """Turn every over-parametrized layer to a task's own R; the neurons V are one for all tasks (multi-task training).
+
+    A task that is new gets new matrices; tell the optimizer (``add_param_group``), or switch to every task once before
+    it is built. What ``overparametrize`` made is the task "default". The state dict has the matrices of all tasks, and
+    a model that loads it gets those that it has not.
+
+    Args:
+        model: with over-parametrized layers.
+        task: its name.
+        start: R of a new task, as in ``overparametrize``; copies of a nonlinear map start as the map was given.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: if no layer is over-parametrized, or the name is empty or has a dot.
+
+    Source: thesis, section F.8.
+
+    >>> import onsphere as osp
+    >>> model = osp.overparametrize(nn.Sequential(nn.Linear(2, 4), nn.Linear(4, 2)), osp.orthogonal.Cayley())
+    >>> tasks(switch(model, "second"))
+    ('default', 'second')
+    """
+    if not task or "." in task:
+        raise ValueError(f"task={task!r}: expected a name without a dot")
+    for layer, own in list(_overparametrized(model)):
+        if task not in own.maps:
+            own.maps[task] = own.build(start).to(layer.device)
+        own.task = task
+    return model
+
+
+def tasks(model: nn.Module) -> tuple[str, ...]:
+    """The tasks that a model's over-parametrized layers have matrices for, in the order in which they came.
+
+    Args:
+        model: with over-parametrized layers.
+
+    Raises:
+        ValueError: if no layer is over-parametrized.
+
+    >>> import onsphere as osp
+    >>> tasks(osp.overparametrize(nn.Sequential(nn.Linear(2, 4), nn.Linear(4, 2)), osp.orthogonal.Cayley()))
+    ('default',)
+    """
+    return tuple(dict.fromkeys(name for _, own in _overparametrized(model) for name in own.maps))
+
+
+def _is(start: Start, name: str) -> bool:
+    return isinstance(start, str) and start == name
