@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from onsphere.recipes import dcnet, margins, mhe, mma, reconstruction, spherenet
+from onsphere.recipes import dcnet, margins, mhe, mma, opt, reconstruction, spherenet
 from onsphere.recipes.entry import Entry, compare
 from onsphere.recipes.image_sets import CASIA, CIFAR10, CIFAR100, DIGITS, IMAGENET, MNIST, OMNIGLOT, ORL, TINY_IMAGENET
 
@@ -336,7 +336,8 @@ _ENTRIES = (
 )
 
 RECIPES: Mapping[str, Entry] = {
-    entry.name: entry for entry in (*_ENTRIES, *spherenet.ENTRIES, *dcnet.ENTRIES, *reconstruction.ENTRIES)
+    entry.name: entry
+    for entry in (*_ENTRIES, *spherenet.ENTRIES, *dcnet.ENTRIES, *opt.ENTRIES, *reconstruction.ENTRIES)
 }
 
 # What `onsphere compare` knows: every table, and short names for the two that are used most.

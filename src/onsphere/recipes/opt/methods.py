@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from onsphere import orthogonal, where
+from onsphere import orthogonal
+from onsphere import where as among
 from onsphere.diversity import MHE
 from onsphere.recipes.mhe import methods as mhe
 from onsphere.recipes.regularization import regularization
@@ -22,6 +25,7 @@ Loss = Callable[[nn.Module], Callable[..., Tensor]]
 
 LABELS: Mapping[str, str] = {
     "none": "baseline",
+    "fixed": "fixed neurons",
     "hs-mhe": "HS-MHE",
     "upt": "UPT",
     "gs": "OPT (GS)",
@@ -32,11 +36,11 @@ LABELS: Mapping[str, str] = {
     "ogd": "OPT (OGD)",
     "or": "OPT (OR)",
 }
-PLAIN = ("none", "hs-mhe")  # rows that learn the neurons themselves
+WITHOUT_MATRICES = ("none", "fixed", "hs-mhe")
 
-# F.3 draws the rotation matrix from N(0, 1). Gram-Schmidt, Householder and Loewdin make any matrix orthogonal, and their
-# gradients become smaller as its entries become larger; the other methods need an orthogonal matrix to start from, or
-# (Cayley, exponential) would have to make one from a skew-symmetric matrix that is far too large.
+# F.3 draws the learned matrix from N(0, 1). Gram-Schmidt, Householder and Loewdin make any matrix orthogonal; OGD needs
+# an orthogonal one, OR one that its penalty does not blow up, and Cayley and the exponential would turn by N(0, 1) from
+# skew-symmetric entries, which at d = 576 is many times around.
 STARTS: Mapping[str, Start] = {
     "upt": "identity",
     "gs": "normal",
@@ -47,9 +51,10 @@ STARTS: Mapping[str, Start] = {
     "ogd": "identity",
     "or": "identity",
 }
-# The thesis has no value for these.
+# The thesis has no value for these two.
 ROTATION_RATE = 0.1
 BETA = 1.0
+HS_MHE = "half-mhe-s2"  # chapter 5's name of the row
 
 
 def prepare(
@@ -59,18 +64,23 @@ def prepare(
     share_blocks: bool = False,
     normalize: bool = False,
     refine: nn.Module | None = None,
+    refine_steps: int = 5000,
     start: Start | None = None,
     train_weights: bool = False,
+    where: among.Selector = among.hidden,
 ) -> Callable[[nn.Module], None] | None:
     """For a Recipe's ``prepare``: the hidden layers' neurons become those of orthogonal over-parameterized training.
 
     Args:
         row: one of LABELS.
-        blocks, share_blocks, normalize, refine, train_weights: as ``onsphere.overparametrize`` takes them.
+        blocks, share_blocks, refine, refine_steps, train_weights: as ``onsphere.overparametrize`` takes them; of rows
+            that learn a matrix.
+        normalize: divide every neuron by its norm first, of any row.
         start: what the learned matrices start from; None for the row's of STARTS.
+        where: which layers.
 
     Returns:
-        None for rows that learn the neurons themselves.
+        None where there is nothing to do.
 
     Raises:
         ValueError: for an unknown row, and for a setting that would have no effect on it.
@@ -79,29 +89,32 @@ def prepare(
     True
     """
     _check(row)
-    if row in PLAIN:
-        given = {
-            "blocks": blocks != 1,
-            "share_blocks": share_blocks,
-            "normalize": normalize,
-            "refine": refine is not None,
-            "start": start is not None,
-            "train_weights": train_weights,
-        }
-        for name in (name for name, set_here in given.items() if set_here):
-            raise ValueError(f"{name} has no effect on row {row!r}, which learns the neurons themselves")
-        return None
-    method = orthogonal.Relaxed(beta=1.0) if row == "or" else orthogonal.METHODS[row]()
-    return partial(
-        _overparametrized,
-        method=method,
-        blocks=blocks,
-        share_blocks=share_blocks,
-        normalize=normalize,
-        refine=refine,
-        start=STARTS[row] if start is None else start,
-        train_weights=train_weights,
-    )
+    if row not in WITHOUT_MATRICES:
+        return partial(
+            _overparametrized,
+            method=orthogonal.Relaxed(beta=1.0) if row == "or" else orthogonal.METHODS[row](),
+            where=where,
+            blocks=blocks,
+            share_blocks=share_blocks,
+            normalize=normalize,
+            refine=refine,
+            refine_steps=refine_steps,
+            start=STARTS[row] if start is None else start,
+            train_weights=train_weights,
+        )
+    given: dict[str, tuple[object, object]] = {
+        "blocks": (blocks, 1),
+        "share_blocks": (share_blocks, False),
+        "refine": (refine, None),
+        "start": (start, None),
+        "train_weights": (train_weights, False),
+    }
+    for name, (value, usual) in given.items():
+        if value != usual:
+            raise ValueError(f"{name}={value!r} has no effect on row {row!r}, which learns no matrix")
+    if row == "fixed":
+        return partial(_fixed, normalize=normalize, where=where)
+    return partial(_normalized, where=where) if normalize else None
 
 
 def optimizer(row: str, build: Build, rotation_rate: float | None = None) -> Build:
@@ -133,8 +146,8 @@ def regularizer(row: str, beta: float | None = None) -> Loss | None:
 
     Args:
         row: one of LABELS.
-        beta: its weight. None for BETA of ``or``; for ``hs-mhe`` for chapter 5's: half-space MHE with weight 1 on the
-            hidden layers, MHE with weight 1 on the output layer (D.1).
+        beta: its weight on the hidden layers; None for the row's, see ``coefficient_of``. The output layer of
+            ``hs-mhe`` has full-space MHE with weight 1, as in chapter 5 (D.1).
 
     Raises:
         ValueError: for an unknown row, or a weight that would have no effect.
@@ -142,50 +155,99 @@ def regularizer(row: str, beta: float | None = None) -> Loss | None:
     >>> regularizer("gs") is None
     True
     """
-    _check(row)
-    check_positive(beta=beta)
+    weight = coefficient_of(row, beta)
+    if weight is None:
+        return None
     if row == "or":
-        return partial(_Relaxation, beta=BETA if beta is None else beta)
-    if row == "hs-mhe":
-        return regularization(*mhe.terms("half-mhe-s2", mhe.weights("half-mhe-s2", "everywhere", beta, None)))
-    if beta is not None:
-        raise ValueError(f"beta={beta} has no effect on row {row!r}: only on 'or' and 'hs-mhe'")
-    return None
+        return partial(_relaxation, beta=weight)
+    return regularization(*mhe.terms(HS_MHE, mhe.weights(HS_MHE, "everywhere", weight, None)))
+
+
+def coefficient_of(row: str, given: float | None) -> float | None:
+    """The weight of a row's regularization: what was given, or BETA of ``or``, chapter 5's 1 of ``hs-mhe``.
+
+    Returns:
+        None for rows that have none.
+
+    Raises:
+        ValueError: for an unknown row, a weight below 0, or one that would have no effect.
+
+    >>> coefficient_of("hs-mhe", None), coefficient_of("or", 0.5), coefficient_of("gs", None)
+    (1.0, 0.5, None)
+    """
+    _check(row)
+    if row not in ("or", "hs-mhe"):
+        if given:
+            raise ValueError(f"coefficient={given} has no effect on row {row!r}: only on 'or' and 'hs-mhe'")
+        return None
+    check_positive(coefficient=given)
+    if given is not None:
+        return given
+    return BETA if row == "or" else mhe.METHODS[HS_MHE].coefficient
 
 
 def energies(model: nn.Module) -> dict[str, dict[str, float]]:
     """For a Recipe's ``observe``: the hyperspherical energy of every hidden layer (Figures 7.3 and F.2).
 
-    It is the mean over ordered pairs of 1 / ||w_i - w_j|| of unit neurons, eq. 7.2 divided by n(n - 1).
+    It is the mean over ordered pairs of 1 / ||w_i - w_j|| of unit neurons: eq. 7.2 divided by n (n - 1).
 
     >>> layer = nn.Linear(2, 2, bias=False)
     >>> _ = nn.init.eye_(layer.weight)
     >>> energies(nn.Sequential(layer, nn.Linear(2, 2)))
     {'hyperspherical_energy': {'0': 0.707107}}
     """
-    values = Regularizer(model, MHE(s=1.0), 1.0, where.hidden).per_layer()
+    values = Regularizer(model, MHE(s=1.0), 1.0, among.hidden).per_layer()
     return {"hyperspherical_energy": {layer: round(value.item(), 6) for layer, value in values.items()}}
 
 
-class _Relaxation(nn.Module):
-    """beta times the penalty of a model whose own beta is 1."""
+def table_energy(model: nn.Module) -> dict[str, float]:
+    """The energy of a whole network as Tables 7.2 and 7.6 have it, for a Recipe's ``evaluate``.
 
-    def __init__(self, model: nn.Module, beta: float) -> None:
-        super().__init__()
-        self.penalty, self.beta = orthogonal.Penalty(model), beta
+    The thesis defines the energy with 1 / ||w_i - w_j|| (eq. 7.2), where no network of 64 random neurons a layer gives
+    its 3.5109. Half-space energy with s = 2, normalised over the ordered pairs of all w and -w (5.3.4) and summed over
+    the six convolutions and the hidden layer of CNN-6, gives 3.511 to 3.512, and every other number of both tables.
 
-    def forward(self) -> Tensor:
-        total: Tensor = self.beta * self.penalty()
-        return total
+    >>> layers = nn.Linear(4, 2, bias=False), nn.Linear(2, 2)
+    >>> _ = nn.init.eye_(layers[0].weight)
+    >>> table_energy(nn.Sequential(*layers))  # (8 pairs at 1/2 and 4 at 1/4) / 12
+    {'energy': 0.4167}
+    """
+    values = Regularizer(model, MHE(s=2.0, half_space=True), 1.0, among.hidden).per_layer()
+    return {"energy": round(sum(value.item() for value in values.values()), 4)}
 
 
-def _overparametrized(model: nn.Module, *, method: orthogonal.Method, **arguments: object) -> None:
-    orthogonal.overparametrize(model, method, where.hidden, **arguments)
+def deviations(model: nn.Module) -> dict[str, dict[str, float]]:
+    """For a Recipe's ``observe``, of rows with matrices: how far these are from orthogonal, ||R^T R - I||_F."""
+    found = orthogonal.deviations(model)
+    return {"orthogonality_deviation": {layer: float(f"{value:.4g}") for layer, value in found.items()}}
+
+
+def _overparametrized(model: nn.Module, *, method: orthogonal.Method, where: among.Selector, **arguments: Any) -> None:
+    orthogonal.overparametrize(model, method, where, **arguments)
+
+
+@torch.no_grad()
+def _normalized(model: nn.Module, *, where: among.Selector) -> None:
+    for layer in where(among.layers(model)):
+        weight = getattr(layer.module, layer.attribute)
+        weight.copy_(layer.form.write(F.normalize(layer.neurons(), dim=-1), weight.shape))
+
+
+def _fixed(model: nn.Module, *, normalize: bool, where: among.Selector) -> None:
+    if normalize:
+        _normalized(model, where=where)
+    for layer in where(among.layers(model)):
+        getattr(layer.module, layer.attribute).requires_grad_(False)
 
 
 def _pair(parameters: Iterable[nn.Parameter], *, build: Build, rotation_rate: float) -> Optimizer:
     matrices, others = orthogonal.split(parameters)
     return orthogonal.Pair(orthogonal.OrthogonalSGD(matrices, lr=rotation_rate), build(others))
+
+
+def _relaxation(model: nn.Module, *, beta: float) -> Callable[[], Tensor]:
+    penalty = orthogonal.Penalty(model)  # its own beta is 1
+    return lambda: beta * penalty()
 
 
 def _check(row: str) -> None:
