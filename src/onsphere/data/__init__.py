@@ -4,6 +4,7 @@ from onsphere.data.augmentation import augment, centre_crop, crop_flip, flip, sh
 from onsphere.data.embedded import digits, noise
 from onsphere.data.files import Files
 from onsphere.data.folders import image_folder
+from onsphere.data.graphs import Graph, block_graph
 from onsphere.data.hub import from_hub
 from onsphere.data.idx import mnist
 from onsphere.data.images import Data, Images
@@ -11,18 +12,21 @@ from onsphere.data.imbalance import imbalanced, linear_imbalance, one_class_imba
 from onsphere.data.loading import load
 from onsphere.data.open_set import OpenSet, identities, open_set, open_set_noise
 from onsphere.data.parquet_files import parquet
+from onsphere.data.planetoid_files import planetoid
 from onsphere.data.policies import auto_augment, cutout, trivial_augment
 from onsphere.data.tensors import TensorData, Tensors
 
 __all__ = [
     "Data",
     "Files",
+    "Graph",
     "Images",
     "OpenSet",
     "TensorData",
     "Tensors",
     "augment",
     "auto_augment",
+    "block_graph",
     "centre_crop",
     "crop_flip",
     "cutout",
@@ -40,6 +44,7 @@ __all__ = [
     "open_set",
     "open_set_noise",
     "parquet",
+    "planetoid",
     "shift",
     "then",
     "trivial_augment",

@@ -11,6 +11,7 @@ from onsphere.models.autoencoder import Autoencoder, conv_autoencoder
 from onsphere.models.decoupled_cnn import decoupled_cnn, decoupled_mnist_cnn
 from onsphere.models.decoupled_resnet import decoupled_resnet18, decoupled_resnet32, modified_resnet18
 from onsphere.models.densenet import densenet, densenet_40_12
+from onsphere.models.gcn import GCN, gcn
 from onsphere.models.lsoftmax import lsoftmax_cnn
 from onsphere.models.plain import mlp, plain_cnn, plain_cnn10
 from onsphere.models.recogniser import Recogniser
@@ -22,6 +23,7 @@ from onsphere.models.vgg import vgg16_bn, vgg19_bn
 from onsphere.models.wide_resnet import wide_resnet, wrn_16_8, wrn_28_10
 
 __all__ = [
+    "GCN",
     "Autoencoder",
     "Recogniser",
     "arcface_resnet50",
@@ -32,6 +34,7 @@ __all__ = [
     "decoupled_resnet32",
     "densenet",
     "densenet_40_12",
+    "gcn",
     "lsoftmax_cnn",
     "mlp",
     "modified_resnet18",

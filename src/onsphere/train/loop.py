@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -256,6 +257,7 @@ def _step_schedule(schedule: LRScheduler, loss: float) -> None:
 
 
 @torch.no_grad()
+@parametrize.cached()  # a weight that is computed from parameters is so once, and not for every batch
 def _evaluate(fabric: Fabric, recipe: Recipe, trainee: Trainee, data: Loaded) -> dict[str, float]:
     """Accuracies in percent and the mean objective over the test set, which the processes share out."""
     # The averaged copy is on every process and in no wrapper.
