@@ -38,6 +38,8 @@ bench: setup
 	$(BIN)/python benchmarks/diversity.py
 	$(BIN)/python benchmarks/heads.py
 	$(BIN)/python benchmarks/layers.py
+	$(BIN)/python benchmarks/orthogonal.py
+	$(BIN)/python benchmarks/orthogonal.py --orthogonality
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/verification.py
 	$(BIN)/python -m onsphere.report README.md
 

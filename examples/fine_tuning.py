@@ -10,6 +10,7 @@ import json
 import statistics
 from collections.abc import Callable
 from functools import cache, partial
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -124,7 +125,7 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
     parser.add_argument("--shots", type=int, default=10, help="images of each of the new digits (default: 10)")
     parser.add_argument("--steps", type=int, default=300, help="of tuning (default: 300)")
-    parser.add_argument("--rates", type=float, nargs="+", default=[1e-3, 3e-3, 1e-2], help="Adam's, one a column")
+    parser.add_argument("--rates", type=float, nargs="+", default=[1e-3, 3e-3, 1e-2, 3e-2], help="Adam's, one a column")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--record", type=Path, help="a JSON file to write the numbers to")
     given = parser.parse_args()
@@ -139,7 +140,8 @@ def main() -> None:
         rows.append({"row": row, "free": found[0][0][0], "accuracies": accuracies})
     if given.record:
         settings = {name: value for name, value in vars(given).items() if name not in ("record", "rows")}
-        given.record.write_text(json.dumps({**settings, "torch": torch.__version__, "rows": rows}, indent=1) + "\n")
+        settings |= {"torch": torch.__version__, "peft": version("peft")}
+        given.record.write_text(json.dumps({**settings, "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

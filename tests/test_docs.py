@@ -161,13 +161,14 @@ def test_every_public_name_is_in_the_reference(site: Path) -> None:
         magnitude,
         margins,
         models,
+        orthogonal,
         train,
         verification,
     )
 
     described = set(re.findall(r'id="(onsphere[\w.]+)"', "".join(p.read_text() for p in (site / "api").glob("*.html"))))
     general = (onsphere, codes, data, diagnostics, functional, integrations, models, train)
-    for module in (*general, angular, attacks, layers, losses, magnitude, margins, verification):
+    for module in (*general, angular, attacks, layers, losses, magnitude, margins, orthogonal, verification):
         for name in module.__all__:
             found = getattr(module, name)
             if not isinstance(found, ModuleType):
