@@ -10,10 +10,13 @@ from onsphere.data.idx import mnist
 from onsphere.data.images import Data, Images
 from onsphere.data.imbalance import imbalanced, linear_imbalance, one_class_imbalance
 from onsphere.data.loading import load
+from onsphere.data.modelnet_files import modelnet
 from onsphere.data.open_set import OpenSet, identities, open_set, open_set_noise
 from onsphere.data.parquet_files import parquet
 from onsphere.data.planetoid_files import planetoid
+from onsphere.data.point_clouds import rotate_jitter
 from onsphere.data.policies import auto_augment, cutout, trivial_augment
+from onsphere.data.surfaces import shapes
 from onsphere.data.tensors import TensorData, Tensors
 
 __all__ = [
@@ -39,12 +42,15 @@ __all__ = [
     "linear_imbalance",
     "load",
     "mnist",
+    "modelnet",
     "noise",
     "one_class_imbalance",
     "open_set",
     "open_set_noise",
     "parquet",
     "planetoid",
+    "rotate_jitter",
+    "shapes",
     "shift",
     "then",
     "trivial_augment",
