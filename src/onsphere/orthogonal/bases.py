@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from onsphere import sphere
 
-__all__ = ["gram_schmidt", "householder", "lowdin", "rotate_by_columns", "rotate_by_polar", "rotate_by_qr"]
+__all__ = ["fine", "gram_schmidt", "householder", "lowdin", "rotate_by_columns", "rotate_by_polar", "rotate_by_qr"]
 
 
 def gram_schmidt(u: Tensor, *, modified: bool = False, iterations: int = 1) -> Tensor:
@@ -112,26 +112,28 @@ def check_square(u: Tensor) -> None:
 
 def rotate_by_qr(rows: Tensor, u: Tensor, own_signs: bool) -> Tensor:
     """rows Q^T, (..., n, m), with the Q of :func:`gram_schmidt`, or of :func:`householder` for own signs."""
-    rotated: Tensor = _ByQR.apply(*_fine(rows, u), own_signs)  # type: ignore[no-untyped-call]
+    rotated: Tensor = _ByQR.apply(*fine(rows, u), own_signs)  # type: ignore[no-untyped-call]
     return rotated
 
 
 def rotate_by_columns(rows: Tensor, u: Tensor, modified: bool, iterations: int) -> Tensor:
     """rows Q^T, (..., n, m), with the Q of :func:`gram_schmidt` from a loop over its columns."""
-    rotated: Tensor = _ByColumns.apply(*_fine(rows, u), modified, iterations)  # type: ignore[no-untyped-call]
+    rotated: Tensor = _ByColumns.apply(*fine(rows, u), modified, iterations)  # type: ignore[no-untyped-call]
     return rotated
 
 
 def rotate_by_polar(rows: Tensor, u: Tensor) -> Tensor:
     """rows R^T, (..., n, m), with the R of :func:`lowdin`."""
-    rotated: Tensor = _ByPolar.apply(*_fine(rows, u))  # type: ignore[no-untyped-call]
+    rotated: Tensor = _ByPolar.apply(*fine(rows, u))  # type: ignore[no-untyped-call]
     return rotated
 
 
-def _fine(rows: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in the better of their types, at least float32."""
-    dtype = torch.promote_types(torch.promote_types(rows.dtype, u.dtype), torch.float32)
-    return rows.to(dtype), u.to(dtype)
+def fine(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """All in the finest of their types, which is float32 at least."""
+    dtype = torch.float32
+    for each in tensors:
+        dtype = torch.promote_types(dtype, each.dtype)
+    return tuple(each.to(dtype) for each in tensors)
 
 
 def _identity(u: Tensor) -> Tensor:

@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from scipy import linalg
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
+from onsphere import sphere
 from onsphere.orthogonal import bases
 
 __all__ = [
@@ -62,8 +64,10 @@ def cayley(w: Tensor) -> Tensor:
             [ 1.,  0.]])
     """
     bases.check_square(w)
+    (w,) = bases.fine(w)
     identity = torch.eye(w.shape[-1], dtype=w.dtype, device=w.device)
-    rotation: Tensor = torch.linalg.solve(identity - w, identity + w, left=False)
+    with sphere.full_precision(w.device):
+        rotation: Tensor = torch.linalg.solve(identity - w, identity + w, left=False)
     return rotation
 
 
@@ -89,7 +93,9 @@ def exponential(w: Tensor) -> Tensor:
             [1., 0.]])
     """
     bases.check_square(w)
-    rotation: Tensor = torch.linalg.matrix_exp(w)
+    (w,) = bases.fine(w)
+    with sphere.full_precision(w.device):
+        rotation: Tensor = torch.linalg.matrix_exp(w)
     return rotation
 
 
@@ -215,10 +221,8 @@ class Cayley:
 
     def rotate(self, rows: Tensor, parameter: Tensor) -> Tensor:
         """rows R^T."""
-        system = -skew(parameter)
-        system.diagonal(dim1=-2, dim2=-1).add_(1)
-        solved: Tensor = torch.linalg.solve(system.mT, rows, left=False)
-        return 2 * solved - rows
+        rotated: Tensor = _ByCayley.apply(*bases.fine(rows, parameter))  # type: ignore[no-untyped-call]
+        return rotated
 
     def parameter(self, start: Tensor) -> Tensor:
         """tril(W) with W = (R - I)(R + I)^-1, from float64."""
@@ -246,15 +250,15 @@ class Exponential:
     """
 
     def matrix(self, parameter: Tensor) -> Tensor:
-        """See :func:`exponential`."""
-        return exponential(skew(parameter))
+        """See :func:`exponential`; its squarings cost digits, which one Newton-Schulz step gives back."""
+        rotation = exponential(skew(parameter))
+        with sphere.full_precision(rotation.device):
+            return 1.5 * rotation - 0.5 * rotation @ (rotation.mT @ rotation)
 
     def rotate(self, rows: Tensor, parameter: Tensor) -> Tensor:
-        """rows R^T."""
-        rotation = self.matrix(parameter)
-        rotated: Tensor = rows @ rotation.mT
-        # The squarings of the exponential cost digits: one Newton-Schulz step of R, applied to the rows.
-        return 1.5 * rotated - 0.5 * (rotated @ rotation) @ rotation.mT
+        """rows R^T, with the step of Newton and Schulz on the rows."""
+        rotated: Tensor = _ByExponential.apply(*bases.fine(rows, parameter))  # type: ignore[no-untyped-call]
+        return rotated
 
     def parameter(self, start: Tensor) -> Tensor:
         """tril(W) of the W with the smallest angles, from float64."""
@@ -346,6 +350,62 @@ class Unconstrained:
     def parameter(self, start: Tensor) -> Tensor:
         """The matrix itself."""
         return start
+
+
+class _ByCayley(torch.autograd.Function):
+    """2 (I - W)^-1 v - v and its gradient from one factorization of I - W."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, parameter: Tensor) -> Tensor:
+        with sphere.full_precision(rows.device):
+            lower = parameter.tril(-1)
+            system = torch.sub(lower.mT, lower)
+            system.diagonal(dim1=-2, dim2=-1).fill_(1)
+            factors, pivots = torch.linalg.lu_factor(system)
+            solved = torch.linalg.lu_solve(factors, pivots, rows.mT).mT
+            ctx.save_for_backward(solved, factors, pivots)
+            return 2 * solved - rows
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:
+        solved, factors, pivots = ctx.saved_tensors
+        with sphere.full_precision(grad.device):
+            back = torch.linalg.lu_solve(factors, pivots, 2 * grad.mT, adjoint=True)
+            grad_rows = back.mT - grad
+            if not ctx.needs_input_grad[1]:
+                return grad_rows, None
+            full = back @ solved  # of W
+            return grad_rows, (full - full.mT).tril_(-1)
+
+
+class _ByExponential(torch.autograd.Function):
+    """exp(W) v; written out, so that autocast around the backward pass does not reach it."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, parameter: Tensor) -> Tensor:
+        with sphere.full_precision(rows.device):
+            w = skew(parameter)
+            rotation = exponential(w)
+            rotated: Tensor = rows @ rotation.mT
+            ctx.save_for_backward(rows, w, rotation)
+            # The squarings of the exponential cost digits: one Newton-Schulz step of R, applied to the rows.
+            polished: Tensor = 1.5 * rotated - 0.5 * (rotated @ rotation) @ rotation.mT
+            return polished
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:
+        rows, w, rotation = ctx.saved_tensors
+        with sphere.full_precision(grad.device):
+            grad_rows: Tensor = grad @ rotation
+            if not ctx.needs_input_grad[1]:
+                return grad_rows, None
+            # The derivative at W^T in the direction of R's gradient stands in the corner of a larger exponential.
+            m = w.shape[-1]
+            upper, lower = torch.cat([w.mT, grad.mT @ rows], -1), torch.cat([torch.zeros_like(w), w.mT], -1)
+            full = exponential(torch.cat([upper, lower], -2))[..., :m, m:]
+            return grad_rows, (full - full.mT).tril(-1)
 
 
 def skew(parameter: Tensor) -> Tensor:

@@ -66,6 +66,7 @@ class OrthogonalSGD(Optimizer):
             lambda^(iterations + 2) only.
         max_step: the most that lambda ||W||_F may be; None for no bound. By default 1, lambda at most 1/||W||.
         polish_every: steps from one Newton-Schulz step, which takes away what rounding has added up, to the next.
+            Default 10: a fifth of a matrix product a step, and ||U^T U - I|| stays at some 1e-6 in float32.
         weight_decay: of groups with ``orthogonal=False``; an orthogonal matrix has no other norm.
 
     Raises:
@@ -93,7 +94,7 @@ class OrthogonalSGD(Optimizer):
         *,
         iterations: int | None = None,
         max_step: float | None = 1.0,
-        polish_every: int = 100,
+        polish_every: int = 10,
         weight_decay: float = 0.0,
     ) -> None:
         defaults = {
@@ -110,7 +111,11 @@ class OrthogonalSGD(Optimizer):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters, as in any optimizer; see the class for what a group may say."""
         super().add_param_group(param_group)
-        _check_group(self.param_groups[-1])
+        try:
+            _check_group(self.param_groups[-1])
+        except ValueError:
+            self.param_groups.pop()
+            raise
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -167,9 +172,12 @@ class OrthogonalSGD(Optimizer):
 
 def _solved(u: Tensor, w: Tensor, step: Tensor | float) -> Tensor:
     system = w * (step / 2)
+    turned = system @ u
     system.diagonal(dim1=-2, dim2=-1).add_(1)
-    solved: Tensor = torch.linalg.solve(system, u)
-    return solved.mul_(2).sub_(u)  # (I + A)^-1 (I - A) = 2 (I + A)^-1 - I
+    # (I + A)^-1 (I - A) U = U - 2 (I + A)^-1 A U: what is rounded is the change alone. 2 (I + A)^-1 U - U saves the
+    # product, but rounds all of U anew, the same way in every step near an optimum: ten times as far off in 100 steps.
+    solved: Tensor = torch.linalg.solve(system, turned)
+    return u - 2 * solved
 
 
 def _iterated(u: Tensor, w: Tensor, step: Tensor | float, iterations: int) -> Tensor:

@@ -264,6 +264,8 @@ def _started(method: Method, shape: tuple[int, ...], start: Start) -> Tensor:
             raise ValueError(f"start is {tuple(start.shape)}: expected a matrix that fits {shape}") from None
         return method.parameter(expanded)
     if start == "normal":
+        if isinstance(method, OrthogonalGD):
+            raise ValueError(f"{method} cannot start at 'normal' entries: expected an orthogonal matrix")
         return torch.randn(shape)
     identity = torch.eye(shape[-1]).expand(shape)
     if start == "identity":
@@ -330,19 +332,29 @@ def fold(model: nn.Module) -> nn.Module:
         if len(_stack(layer)) > 1:
             raise ValueError(f"{layer.parameter} has another parametrization, too: remove that first")
         _check_still_orthogonal(layer, own)
-    for layer, own in found:
-        module, attribute = layer.module, layer.attribute
+    for module in {id(layer.module): layer.module for layer, _ in found}.values():
+        _fold(module)
+    return model
+
+
+def _fold(module: nn.Module) -> None:
+    every = module.parametrizations
+    assert isinstance(every, nn.ModuleDict)
+    for attribute in reversed(list(every)):  # the last that was taken out goes in first, so that places are right
+        stack = every[attribute]
+        own = stack[0]  # type: ignore[index]
+        if not isinstance(own, Overparametrized):
+            continue
+        fixed = stack.original
+        assert isinstance(fixed, Tensor)
         with torch.no_grad():
-            weight = getattr(module, attribute).clone()
+            weight = torch.empty_like(fixed).copy_(getattr(module, attribute))
         parametrize.remove_parametrizations(module, attribute, leave_parametrized=False)
         module._buffers.pop(attribute, None)
-        others = {name: module._parameters.pop(name) for name in list(module._parameters) if name != attribute}
-        module._parameters.pop(attribute, None)
-        names = list(others)
-        names.insert(own.place, attribute)
-        for name in names:
-            module.register_parameter(name, nn.Parameter(weight) if name == attribute else others[name])
-    return model
+        parameters = [(name, each) for name, each in module._parameters.items() if name != attribute]
+        parameters.insert(own.place, (attribute, nn.Parameter(weight)))
+        module._parameters.clear()
+        module._parameters.update(parameters)
 
 
 def _check_still_orthogonal(layer: Layer, own: Overparametrized) -> None:
