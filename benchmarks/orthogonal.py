@@ -196,7 +196,7 @@ def methods(rounds: int, d: int, n: int, factor: float) -> list[Row]:
 
 
 def ogd(rounds: int, d: int, factor: float) -> list[Row]:
-    """All of optimizer.step() for one matrix."""
+    """All of optimizer.step() for one matrix, but for the polishing, two products in every tenth step."""
     unit = product(d)
     steps: dict[str, Step] = {}
     for what, options in (
@@ -266,7 +266,7 @@ def trained(name: str, method: Any, steps: int, d: int, n: int) -> dict[str, flo
         losses.append(loss.item())
         (loss + penalty()).backward()
         optimizer.step()
-        if done > steps - 100:  # OrthogonalSGD polishes in every hundredth step: how it is before that counts, too
+        if done > steps - 100:  # OrthogonalSGD polishes in some steps only: how it is before that counts, too
             lately += deviations(model).values()
     (r,) = (each.double() for each in matrices(model).values())
     gram = r.T @ r - torch.eye(d, dtype=torch.float64)

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from statistics import mean, pstdev
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,6 +76,20 @@ def benchmarks() -> str:
         table = benchmarks_markdown(json.loads(file.read_text(encoding="utf-8")))
         parts.append(f"### {file.stem}\n\n{table}")
     return "\n\n".join(parts)
+
+
+def fine_tuning() -> str:
+    """What examples/fine_tuning.py recorded: accuracies by row and learning rate."""
+    found = json.loads((ROOT / "results" / "examples" / "fine_tuning.json").read_text(encoding="utf-8"))
+    body = [
+        [row["row"], str(row["free"]), *(f"{mean(each):.1f} ± {pstdev(each):.1f}" for each in row["accuracies"])]
+        for row in found["rows"]
+    ]
+    head = ["What is tuned", "Free numbers", *(f"lr {rate:g}" for rate in found["rates"])]
+    seeds = len(found["rows"][0]["accuracies"][0])
+    how = f"Accuracy in percent on the other images of 5 to 9, {found['shots']} images of each to tune on, {found['steps']} "
+    how += f"steps of Adam, mean and standard deviation of {seeds} seeds; torch {found['torch']}, peft {found['peft']}."
+    return f"{_table(head, body, left=1)}\n\n{how}"
 
 
 def recipes() -> str:
@@ -164,6 +179,7 @@ def _anchor(name: str) -> str:
 PARTS: Mapping[str, Callable[[], str]] = {
     "results": results,
     "benchmarks": benchmarks,
+    "fine-tuning": fine_tuning,
     "recipes": recipes,
     "recipe-rows": recipe_rows,
     "hours-basis": hours_basis,
