@@ -14,6 +14,7 @@ from onsphere.models.densenet import densenet, densenet_40_12
 from onsphere.models.gcn import GCN, gcn
 from onsphere.models.lsoftmax import lsoftmax_cnn
 from onsphere.models.plain import mlp, plain_cnn, plain_cnn10
+from onsphere.models.pointnet import pointnet
 from onsphere.models.recogniser import Recogniser
 from onsphere.models.resnet import resnet20, resnet32, resnet56, wide_resnet32
 from onsphere.models.resnet_imagenet import resnet18, resnet34, resnet50
@@ -40,6 +41,7 @@ __all__ = [
     "modified_resnet18",
     "plain_cnn",
     "plain_cnn10",
+    "pointnet",
     "resnet18",
     "resnet20",
     "resnet32",
