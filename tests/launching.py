@@ -60,12 +60,10 @@ def forked(script: Path, *arguments: str, processes: int | None = None) -> str:
     # What torchrun's agent keeps for its workers to meet at.
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     with tempfile.TemporaryDirectory() as folder:
-        printed = Path(folder, "printed")
-        printed.touch()
         children = []
         for rank in range(processes or 1):
             variables = {} if processes is None else torchrun_variables(rank, processes, store.port)
-            child = context.Process(target=_run, args=(str(script), arguments, {**ONE_MACHINE, **variables}, printed))
+            child = context.Process(target=_run, args=(str(script), arguments, {**ONE_MACHINE, **variables}, folder))
             child.start()
             children.append(child)
         deadline = time.monotonic() + SECONDS
@@ -77,8 +75,8 @@ def forked(script: Path, *arguments: str, processes: int | None = None) -> str:
         for child in children:  # what waits for one that failed
             child.kill()
             child.join()
-        said = printed.read_text()
-    assert [child.exitcode for child in children] == [0] * len(children), said
+        said, complained = (Path(folder, name).read_text() for name in ("stdout", "stderr"))
+    assert [child.exitcode for child in children] == [0] * len(children), said + complained
     return said
 
 
@@ -98,11 +96,9 @@ def torchrun_variables(rank: int, processes: int, port: int) -> dict[str, str]:
     }
 
 
-def _run(script: str, arguments: tuple[str, ...], variables: dict[str, str], printed: Path) -> None:
-    output = os.open(printed, os.O_WRONLY | os.O_APPEND)
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-        os.dup2(output, stream.fileno())
+def _run(script: str, arguments: tuple[str, ...], variables: dict[str, str], folder: str) -> None:
+    for descriptor, name in ((1, "stdout"), (2, "stderr")):
+        os.dup2(os.open(Path(folder, name), os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
     os.environ.update(variables)
     torch.set_num_threads(1)
     sys.argv = [script, *arguments]

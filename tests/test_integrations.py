@@ -543,7 +543,7 @@ def one_rank(rank: int, folder: str) -> None:
 
 
 def test_two_processes_train_like_one_replicated_and_sharded(tmp_path: Path) -> None:
-    mp.spawn(one_rank, args=(str(tmp_path),), nprocs=2)
+    mp.start_processes(one_rank, args=(str(tmp_path),), nprocs=2, start_method="forkserver")
     model = small()
     fit(model, inputs(), attached=False)
     for way in ("replicated", "sharded"):

@@ -1,7 +1,6 @@
 """The Lightning callback against a training_step that returns loss + regularizer()."""
 
 import csv
-import multiprocessing
 import os
 import re
 import warnings
@@ -274,7 +273,6 @@ def one_rank(rank: int, folder: str) -> None:
 
 def test_two_processes_train_like_one(tmp_path: Path) -> None:
     """With all images in each step, since Lightning shuffles them over the ranks."""
-    multiprocessing.set_forkserver_preload(["lightning.pytorch"])  # imported once, not by each rank
     mp.start_processes(one_rank, args=(str(tmp_path),), nprocs=2, start_method="forkserver")
     by_hand = Classifier(batch=True, by_hand=True)
     trainer(gradient_clip_val=0.05, max_epochs=4).fit(by_hand, DataLoader(data().dataset, batch_size=32))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from launching import launched
+from launching import forked
 from onsphere.losses import AngularSoftmax, ShardedAngularSoftmax
 from onsphere.margins import ArcFace, CosFace
 
@@ -14,7 +14,7 @@ from onsphere.margins import ArcFace, CosFace
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     script = Path(__file__).parent / "sharded_head.py"
-    lines = launched(str(script), str(tmp_path_factory.mktemp("sharded"))).strip().splitlines()
+    lines = forked(script, str(tmp_path_factory.mktemp("sharded"))).strip().splitlines()
     return {int(processes): result for line in lines for processes, result in json.loads(line).items()}
 
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 import onsphere as osp
 import reference_operators as reference
-from launching import TORCHRUN, launched
+from launching import forked
 from onsphere import angular, layers, magnitude, where
 from onsphere.layers.decoupled import OWN_STATE
 from onsphere.models.head import classify_average
@@ -522,7 +522,7 @@ torch.save((layer.mean_norm, layer.log_radius.grad * 2), f"{sys.argv[1]}/{dist.g
 
 def test_two_processes_have_the_mean_norm_and_gradients_of_one(tmp_path: Any) -> None:
     (tmp_path / "script.py").write_text(DISTRIBUTED)
-    launched(*TORCHRUN, str(tmp_path / "script.py"), str(tmp_path))
+    forked(tmp_path / "script.py", str(tmp_path), processes=2)
     torch.manual_seed(0)
     layer = osp.TanhConv2d(3, 4, 3)
     x = torch.randn(7, 3, 5, 5)

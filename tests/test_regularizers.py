@@ -374,7 +374,7 @@ def _one_rank(rank: int, folder: str) -> None:
 
 
 def test_two_gloo_processes_train_like_one(tmp_path: Path) -> None:
-    mp.spawn(_one_rank, args=(str(tmp_path),), nprocs=2)
+    mp.start_processes(_one_rank, args=(str(tmp_path),), nprocs=2, start_method="forkserver")
     model = _model_without_batch_norm()
     measures = osp.Regularizer(model, osp.MMA(), 0.3) + osp.Regularizer(model, osp.MHE(batch=4), 0.2)
     _train(model, measures, torch.linspace(-1, 1, 40, dtype=torch.float64).reshape(8, 5).sin())
@@ -404,7 +404,7 @@ def _one_sharded_rank(rank: int, folder: str) -> None:
 
 
 def test_sharded_weights_are_gathered(tmp_path: Path) -> None:
-    mp.spawn(_one_sharded_rank, args=(str(tmp_path),), nprocs=2)
+    mp.start_processes(_one_sharded_rank, args=(str(tmp_path),), nprocs=2, start_method="forkserver")
 
 
 # --- diagnostics ----------------------------------------------------------------------------------------------------

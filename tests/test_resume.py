@@ -9,8 +9,6 @@ import os
 import pickle
 import resource
 import signal
-import subprocess
-import sys
 import textwrap
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -22,7 +20,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
 
-from launching import TORCHRUN, launched
+from launching import forked
 
 pytest.importorskip("lightning")
 from safetensors.torch import load_file
@@ -188,13 +186,13 @@ KILLED = textwrap.dedent(
     import os, random, signal, sys, time
     from pathlib import Path
 
-    import lightning, safetensors.torch, torch, torchmetrics  # once, before the children are made
+    import torch
 
     sys.path.insert(0, sys.argv[2])
-    from test_resume import quick, recipe
+    from test_resume import quick, recipe  # once, before the children are made
 
     torch.set_num_threads(1)  # no thread that a child would miss
-    rows = [recipe(row=name, epochs=8) for name in ("a", "b")]
+    rows = [recipe(row=name) for name in ("a", "b")]
 
     def child(name):
         child = os.fork()
@@ -231,17 +229,9 @@ KILLED = textwrap.dedent(
 
 def test_kill_9_at_random_moments(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(KILLED)
-    done = subprocess.run(
-        [sys.executable, str(tmp_path / "script.py"), str(tmp_path), str(Path(__file__).parent)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout
-    for name in done.stdout.split():
+    names = forked(tmp_path / "script.py", str(tmp_path), str(Path(__file__).parent)).split()
+    assert names
+    for name in names:
         assert numbers(tmp_path / name) == numbers(tmp_path / "undisturbed")
 
 
@@ -277,8 +267,7 @@ def test_two_processes_stop_together_and_go_on(tmp_path: Path, strategy: str) ->
     script.write_text(TWO)
     folder = tmp_path / "run"
     for what in ("stop", "go on"):
-        arguments = [str(script), str(folder), str(Path(__file__).parent), what, strategy]
-        launched(*TORCHRUN, *arguments)
+        forked(script, str(folder), str(Path(__file__).parent), what, strategy, processes=2)
         assert (folder / "checkpoints" / "none-123.pt").exists() == (what == "stop")
     undisturbed = quick(recipe(epochs=16), tmp_path / "one")
     two = json.loads((folder / "result.json").read_text())

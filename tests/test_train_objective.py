@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import SGD
 
-from launching import TORCHRUN, launched
+from launching import forked
 
 pytest.importorskip("lightning")
 
@@ -214,7 +214,7 @@ def test_two_processes_give_the_curve_of_one(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(sys, "argv", [str(script), str(tmp_path / "one"), "1", "auto"])
     runpy.run_path(str(script), run_name="__main__")
     one = json.loads((tmp_path / "one" / "auto" / "result.json").read_text())
-    launched(*TORCHRUN, str(script), str(tmp_path / "two"), "auto", "auto", "fsdp")
+    forked(script, str(tmp_path / "two"), "auto", "auto", "fsdp", processes=2)
     for strategy in ("auto", "fsdp"):
         two = json.loads((tmp_path / "two" / strategy / "result.json").read_text())
         assert two["machine"]["processes"] == 2
