@@ -87,8 +87,11 @@ def fine_tuning() -> str:
     ]
     head = ["What is tuned", "Free numbers", *(f"lr {rate:g}" for rate in found["rates"])]
     seeds = len(found["rows"][0]["accuracies"][0])
-    how = f"Accuracy in percent on the other images of 5 to 9, {found['shots']} images of each to tune on, {found['steps']} "
-    how += f"steps of Adam, mean and standard deviation of {seeds} seeds; torch {found['torch']}, peft {found['peft']}."
+    how = (
+        f"Accuracy in percent on the other images of 5 to 9, {found['shots']} images of each to tune on, "
+        f"{found['steps']} steps of Adam, mean and standard deviation of {seeds} seeds; "
+        f"torch {found['torch']}, peft {found['peft']}."
+    )
     return f"{_table(head, body, left=1)}\n\n{how}"
 
 
