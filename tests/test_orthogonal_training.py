@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 import onsphere as osp
 import reference_orthogonal as reference
-from launching import TORCHRUN, launched
+from launching import forked
 from onsphere import orthogonal
 
 KEEPING = {  # methods whose matrix is always orthogonal, with a plain optimizer
@@ -182,7 +182,7 @@ def test_energies_norms_and_orthogonality_stay_through_training(name: str) -> No
     torch.testing.assert_close(norms(model), lengths, rtol=1e-5, atol=0)
     for r in orthogonal.matrices(model).values():
         assert deviation(r) < 1e-5
-    assert max(float(d) for d in orthogonal.deviations(model).values()) < 1e-5
+    assert max(orthogonal.deviations(model).values()) < 1e-5
 
 
 def test_energy_is_the_thesis_sum_over_pairs() -> None:
@@ -200,7 +200,7 @@ def test_what_does_not_keep_the_energy_is_seen() -> None:
         before = energies(model)
         train(model, torch.optim.Adam(model.parameters(), lr=0.01), 20)
         assert (energies(model) / before - 1).abs().max() > 1e-3
-        assert min(float(d) for d in orthogonal.deviations(model).values()) > 0.01
+        assert min(orthogonal.deviations(model).values()) > 0.01
 
 
 def test_the_penalty_is_the_thesis_one_and_holds_back() -> None:
@@ -243,7 +243,7 @@ def test_blocks_are_along_the_input_channels(name: str, share: bool) -> None:
     blocks = EVERY[name].matrix(matrix(model[0])).detach().view(-1, 12, 12)
     assert len(blocks) == (1 if share else 3)
     r = reference.shared_blocks(blocks[0], 3) if share else reference.separate_blocks(list(blocks))
-    assert deviation(r) < 1e-6
+    assert deviation(r) < 2e-6
     torch.testing.assert_close(orthogonal.matrices(model)["0"].view(36, 36), r)
     torch.testing.assert_close(model[0].weight.detach().flatten(1), v.flatten(1) @ r.T, rtol=0, atol=1e-6)
     for k in range(3):  # a sub-neuron of c1 x c2 x c3/k is turned by its own block
@@ -268,7 +268,7 @@ def test_parameters_of_tables_f4_and_f5(k: int, shared: float, separate: float) 
         layer = nn.Sequential(nn.Conv2d(64, 2, 3, bias=False))
         osp.overparametrize(layer, orthogonal.GramSchmidt(), osp.where.everywhere, blocks=k, share_blocks=share)
         (parameter,) = layer.parameters()
-        assert round(parameter.numel() / 1000, 1) == expected
+        assert abs(parameter.numel() / 1000 - expected) < 0.1  # the tables round, or cut off (331.776)
 
 
 # Starts and refinements
@@ -358,7 +358,8 @@ def test_folding_leaves_a_plain_model(name: str) -> None:
     with torch.no_grad():
         for n, p in model.named_parameters():
             if n.endswith("matrix"):
-                p.add_(0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(0)))
+                draw = 0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(0))
+                p.copy_(p @ orthogonal.Exponential().matrix(draw) if name == "ogd" else p + draw)
     expected = model(X)
     assert (expected - plain(X)).abs().max() > 1e-4
     assert osp.fold(model) is model
@@ -525,8 +526,8 @@ def test_what_cannot_be_overparametrized_is_refused_by_name() -> None:
         return nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 5)), nn.Linear(5, 2))
 
     cases: tuple[tuple[Callable[[], nn.Module], dict[str, Any], str], ...] = (
-        (tied, {}, "'1'|'0'"),
-        (normed, {}, "'0'.*parametrized"),
+        (tied, {}, r"0\.weight is shared"),
+        (normed, {}, r"0\.weight is parametrized already"),
         (lambda: nn.Sequential(nn.LazyLinear(4), nn.Linear(4, 2)), {}, "0.weight is not initialised"),
         (network, {"blocks": 2}, "conv"),
         (network, {"blocks": 5}, "conv"),
@@ -660,7 +661,7 @@ def long_training(name: str, d: int, steps: int) -> float:
         nn.functional.mse_loss(model(x), target, reduction="sum").div(32).backward()
         optimizer.step()
         if step % 20 == 0 or step == steps - 1:
-            worst = max(worst, float(orthogonal.deviations(model)["0"]))
+            worst = max(worst, orthogonal.deviations(model)["0"])
     return worst
 
 
@@ -726,7 +727,7 @@ def steps(model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tens
 def test_two_processes_train_as_one(tmp_path: Any) -> None:
     script = tmp_path / "script.py"
     script.write_text(DISTRIBUTED)
-    launched(*TORCHRUN, str(script), str(tmp_path), str(Path(__file__).parent))
+    forked(script, str(tmp_path), str(Path(__file__).parent), processes=2)
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     for name in PARALLEL:
         model = osp.overparametrize(network(0), EVERY[name], start="random")
