@@ -29,24 +29,27 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
         KeyError: a page asks for a part that there is not.
     """
     markdown = _GENERATED.sub(lambda found: PARTS[found[1]](), markdown)
-    while _PRINTED in markdown:
-        above, below = markdown.split(_PRINTED, 1)
-        markdown = f"{above}```text\n{printed(above)}```{below}"
-    return markdown
+    if _PRINTED not in markdown:
+        return markdown
+    *above, rest = markdown.split(_PRINTED)
+    return "".join(f"{part}```text\n{said}```" for part, said in zip(above, printed(above), strict=True)) + rest
 
 
-def printed(page: str) -> str:
-    """What the last Python block of a page prints, run after those before it."""
+def printed(parts: Sequence[str]) -> list[str]:
+    """What the last Python block of every part of a page prints, where all blocks are run in their order."""
     import torch
 
     torch.set_num_threads(1)  # on tensors this small more of them are slower, the more so beside other programs
     namespace: dict[str, Any] = {}
-    said = io.StringIO()
-    for block in _BLOCK.findall(page):
+    found = []
+    for part in parts:
         said = io.StringIO()
-        with contextlib.redirect_stdout(said):
-            exec(block, namespace)
-    return said.getvalue()
+        for block in _BLOCK.findall(part):
+            said = io.StringIO()
+            with contextlib.redirect_stdout(said):
+                exec(block, namespace)
+        found.append(said.getvalue())
+    return found
 
 
 def results() -> str:
