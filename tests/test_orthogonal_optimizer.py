@@ -106,8 +106,8 @@ def test_momentum_is_a_moving_sum_of_the_directions(size: int) -> None:
     eye = torch.eye(size, dtype=torch.float64)
     for seed in range(4):
         gradient = normal(size, size, seed=seed)
-        total = 0.9 * total + reference.direction(r, gradient)
-        r = torch.linalg.inv(eye + 0.025 * total) @ (eye - 0.025 * total) @ r
+        total = 0.9 * total + r.mT @ reference.direction(r, gradient) @ r  # in the frame that turns with R
+        r = r @ torch.linalg.inv(eye + 0.025 * total) @ (eye - 0.025 * total)
         parameter.grad = gradient
         optimizer.step()
         torch.testing.assert_close(parameter.detach(), r, rtol=0, atol=1e-12)

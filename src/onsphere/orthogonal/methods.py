@@ -364,7 +364,8 @@ class _ByCayley(torch.autograd.Function):
             factors, pivots = torch.linalg.lu_factor(system)
             solved = torch.linalg.lu_solve(factors, pivots, rows.mT).mT
             ctx.save_for_backward(solved, factors, pivots)
-            return 2 * solved - rows
+            rotated: Tensor = 2 * solved - rows
+            return rotated
 
     @staticmethod
     @once_differentiable

@@ -50,19 +50,20 @@ def split(parameters: Iterable[nn.Parameter]) -> tuple[list[nn.Parameter], list[
 class OrthogonalSGD(Optimizer):
     r"""Stochastic gradient descent along the orthogonal matrices: each step multiplies with a rotation (OGD).
 
-    .. math:: U \leftarrow (I + \tfrac{\lambda}{2} W)^{-1} (I - \tfrac{\lambda}{2} W) \, U, \qquad
-        W = \tfrac{1}{2} (G U^\top - U G^\top)
+    .. math:: U \leftarrow U (I + \tfrac{\lambda}{2} W)^{-1} (I - \tfrac{\lambda}{2} W), \qquad
+        W = \tfrac{1}{2} (U^\top G - G^\top U)
 
-    G is the gradient. For square U this W is that of eq. 7.5, whose projection term is -1/2 of the other; the sign of
-    lambda is that of a descent. Momentum is a moving sum of W, which is in the same frame at every U.
+    G is the gradient. It is the step of eq. 7.5, for which U W U^T is the thesis's W (for square U its projection term
+    is -1/2 of the other one); the sign of lambda is that of a descent. Here W is in U's own frame: that saves a copy,
+    and a moving sum of it is a momentum that needs no transport.
 
     Args:
         params: matrices (..., m, m) that are orthogonal, or groups of parameters as in any optimizer of torch. A group
             with ``orthogonal=False`` gets ordinary steps, with its ``lr``, ``momentum`` and ``weight_decay``.
         lr: lambda.
         momentum: factor of the moving sum; 0.
-        iterations: None solves for the step (eq. 7.5); a number starts from U - lambda W U and repeats
-            Y = U - lambda/2 W (U + Y) so often (eq. 7.6; the thesis takes 2), which keeps U orthogonal to an order of
+        iterations: None solves for the step (eq. 7.5); a number starts from U - lambda U W and repeats
+            Y = U - lambda/2 (U + Y) W so often (eq. 7.6; the thesis takes 2), which keeps U orthogonal to an order of
             lambda^(iterations + 2) only.
         max_step: the most that lambda ||W||_F may be; None for no bound. By default 1, lambda at most 1/||W||.
         polish_every: steps from one Newton-Schulz step, which takes away what rounding has added up, to the next.
@@ -141,7 +142,7 @@ class OrthogonalSGD(Optimizer):
     def _rotate(self, u: Tensor, group: dict[str, Any]) -> None:
         state = self.state[u]
         with sphere.full_precision(u.device):
-            w = u.grad @ u.mT  # type: ignore[operator]
+            w = u.mT @ u.grad  # type: ignore[operator]
             w = (w - w.mT).mul_(0.5)
             if group["momentum"]:
                 if "momentum" in state:
@@ -172,20 +173,17 @@ class OrthogonalSGD(Optimizer):
 
 def _solved(u: Tensor, w: Tensor, step: Tensor | float) -> Tensor:
     system = w * (step / 2)
-    turned = system @ u
     system.diagonal(dim1=-2, dim2=-1).add_(1)
-    # (I + A)^-1 (I - A) U = U - 2 (I + A)^-1 A U: what is rounded is the change alone. 2 (I + A)^-1 U - U saves the
-    # product, but rounds all of U anew, the same way in every step near an optimum: ten times as far off in 100 steps.
-    solved: Tensor = torch.linalg.solve(system, turned)
-    return u - 2 * solved
+    solved: Tensor = torch.linalg.solve(system, u, left=False)
+    return solved.mul_(2).sub_(u)  # (I + A)^-1 (I - A) = 2 (I + A)^-1 - I
 
 
 def _iterated(u: Tensor, w: Tensor, step: Tensor | float, iterations: int) -> Tensor:
     half = w * (step / 2)
-    turned = half @ u
+    turned = u @ half
     y = u - 2 * turned
     for _ in range(iterations):
-        y = u - turned - half @ y
+        y = u - turned - y @ half
     return y
 
 
