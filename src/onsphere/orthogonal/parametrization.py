@@ -94,11 +94,8 @@ class Overparametrized(nn.Module):
         for key in state_dict:
             name = key.removeprefix(f"{prefix}maps.").split(".")[0]
             if key.startswith(f"{prefix}maps.") and name not in self.maps:
-                self.maps[name] = self.build("identity").to(self._device())
+                self.maps[name] = copy.deepcopy(self.maps[self.task])
         super()._load_from_state_dict(state_dict, prefix, *others)
-
-    def _device(self) -> torch.device | None:
-        return next((each.device for each in self.maps.parameters()), None)
 
     def extra_repr(self) -> str:
         return "" if len(self.maps) == 1 else f"task={self.task!r}"

@@ -159,7 +159,11 @@ class Skew:
 
     def parameter(self, start: Tensor) -> Tensor:
         """The matrix itself."""
-        return _kept(start, self.matrix(start), self)
+        if not torch.allclose(start, self.matrix(start), atol=1e-6):
+            raise ValueError(
+                f"{self} cannot start at a matrix that is not skew-symmetric: give start='normal' or one that is"
+            )
+        return start
 
 
 @dataclass(frozen=True)
