@@ -7,9 +7,9 @@ Forward and backward of weight = V R^T for n neurons of d numbers, float32, one 
 unit is one product of two (d, d) matrices. R is a little away from the identity, as in training. Both parts write
 results/benchmarks/orthogonal.json and leave in it what the other has written.
 
-What would take minutes is left out: at d = 2304 torch's matrix_exp and householder, geotorch's expm, our exponential and
-our loops over columns; everywhere but at d = 576 the unrolled loop of Algorithm 1. geotorch has no Householder and no QR
-map.
+What would take minutes is left out: at d = 2304 torch's matrix_exp and householder, geotorch's expm, our exponential
+and our loops over columns; everywhere but at d = 576 the unrolled loop of Algorithm 1. geotorch has no Householder and
+no QR map.
 """
 
 from __future__ import annotations
