@@ -289,13 +289,11 @@ def _register(
     place = list(module._parameters).index(attribute)
     weight = module._parameters[attribute]
     assert weight is not None
-    fixed = layer.form.write(rows, weight.shape).to(weight.dtype).detach().clone()
     with torch.no_grad():
-        if train_weights:
-            weight.copy_(fixed)
-        else:
+        weight.copy_(layer.form.write(rows, weight.shape))
+        if not train_weights:
             del module._parameters[attribute]
-            module.register_buffer(attribute, fixed)
+            module.register_buffer(attribute, weight.detach().clone())
     parametrization = Overparametrized(layer.form, layer.groups, build, place, first)
     parametrize.register_parametrization(module, attribute, parametrization, unsafe=True)
 
