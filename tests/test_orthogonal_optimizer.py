@@ -301,6 +301,16 @@ def test_a_pair_is_its_two_optimizers() -> None:
     assert all(p.grad is None for p in network.parameters())
 
 
+def test_a_pair_can_be_copied_with_its_model() -> None:
+    network = model()
+    both, schedule = pair(network)
+    train(network, both, schedule, 2)
+    twin, its, its_schedule = copy.deepcopy((network, both, schedule))
+    loss = train(network, both, schedule, 3)
+    assert train(twin, its, its_schedule, 3) == loss
+    assert [group["lr"] for group in its.param_groups] == [group["lr"] for group in both.param_groups]
+
+
 def test_a_pair_is_resumed_to_the_last_bit() -> None:
     network = model()
     optimizer, schedule = pair(network)

@@ -589,6 +589,9 @@ def test_what_cannot_be_overparametrized_is_refused_by_name() -> None:
         osp.fold(network())
     with pytest.raises(ValueError, match="over"):
         orthogonal.switch(network(), "second")
+    for name in ("", "a.b", "keys", "training"):
+        with pytest.raises(ValueError, match=f"task='{name}'"):
+            orthogonal.switch(osp.overparametrize(network(), orthogonal.Cayley()), name)
 
 
 # Copies, files, resuming

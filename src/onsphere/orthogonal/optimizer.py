@@ -276,5 +276,8 @@ class Pair(Optimizer):
             each.load_state_dict(state)
         self._join()
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "both": self.both}  # what torch copies and pickles of an optimizer
+
     def __repr__(self) -> str:
         return f"Pair({self.both[0]!r}, {self.both[1]!r})"

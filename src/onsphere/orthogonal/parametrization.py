@@ -449,7 +449,7 @@ def switch(model: nn.Module, task: str, start: Start = "identity") -> nn.Module:
         The model.
 
     Raises:
-        ValueError: if no layer is over-parametrized, or the name is empty or has a dot.
+        ValueError: if no layer is over-parametrized, or the name is empty, has a dot, or is one that torch has taken.
 
     Source: thesis, section F.8.
 
@@ -458,8 +458,8 @@ def switch(model: nn.Module, task: str, start: Start = "identity") -> nn.Module:
     >>> tasks(switch(model, "second"))
     ('default', 'second')
     """
-    if not task or "." in task:
-        raise ValueError(f"task={task!r}: expected a name without a dot")
+    if not task or "." in task or hasattr(nn.ModuleDict(), task):
+        raise ValueError(f"task={task!r}: expected a name without a dot that is no attribute of nn.ModuleDict")
     for layer, own in list(_overparametrized(model)):
         if task not in own.maps:
             own.maps[task] = own.build(start).to(layer.device)
