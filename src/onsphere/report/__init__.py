@@ -6,6 +6,7 @@ Nothing here trains, imports a model or touches a tensor: a report can be made a
     python -m onsphere.report --html runs/demo report.html        a report of a run
     python -m onsphere.report --picture runs/demo docs/demo.svg   the README's picture
     python -m onsphere.report --features runs/mnist mnist.svg     features in the plane or on the sphere
+    python -m onsphere.report --energies runs/opt energies.svg    energies while training, as Figure 7.3
     python -m onsphere.report --margins docs/figure2.3.svg        thesis, Figure 2.3; so --regions, --sphere-regions
     python -m onsphere.report --operators docs/figure4.3.svg      thesis, Figure 4.3
 """
@@ -15,6 +16,7 @@ from onsphere.report.attacks import write_attack, write_strengths
 from onsphere.report.code import write_code_page
 from onsphere.report.codes_tables import codes_markdown, load_codes
 from onsphere.report.curvatures import write_curvatures
+from onsphere.report.energies import write_energies
 from onsphere.report.features import write_angles, write_confusion, write_features, write_weight_norms
 from onsphere.report.figures import (
     figure_accuracy,
@@ -66,6 +68,7 @@ __all__ = [
     "write_code_page",
     "write_confusion",
     "write_curvatures",
+    "write_energies",
     "write_features",
     "write_gradient_norms",
     "write_html",

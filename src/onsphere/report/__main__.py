@@ -10,6 +10,7 @@ from pathlib import Path
 from onsphere.report.arrays import draw_margins
 from onsphere.report.attacks import write_strengths
 from onsphere.report.curvatures import write_curvatures
+from onsphere.report.energies import write_energies
 from onsphere.report.features import write_angles, write_confusion, write_features, write_weight_norms
 from onsphere.report.operators import draw_operators
 from onsphere.report.page import write_atomically, write_html
@@ -35,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     job.add_argument("--curvatures", nargs=2, metavar=("RESULT", "FILE"), help="draw a result's learned curvatures")
     job.add_argument("--reconstructions", nargs=2, metavar=("RESULT", "FILE"), help="draw a result's rebuilt images")
+    job.add_argument("--energies", nargs=2, metavar=("RESULT", "FILE"), help="draw a result's energies (Figure 7.3)")
     job.add_argument("--strengths", nargs=2, metavar=("RESULT", "FILE"), help="draw what DeepFool needs (Figure C.1)")
     job.add_argument("--margins", metavar="FILE", help="draw psi(theta) of the margins (thesis, Figure 2.3)")
     job.add_argument("--regions", metavar="FILE", help="draw the decision regions of two classes (thesis, Figure 2.4)")
@@ -68,6 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             write_curvatures(load(given.curvatures[0]), given.curvatures[1])
         elif given.reconstructions:
             write_reconstructions(load(given.reconstructions[0]), given.reconstructions[1])
+        elif given.energies:
+            write_energies(load(given.energies[0]), given.energies[1])
         elif given.strengths:
             write_strengths(load(given.strengths[0]), given.strengths[1])
         elif given.margins:

@@ -52,6 +52,7 @@ METRICS = {
             )
             for of in ("angles", "inner product", "norms")
         ),
+        Metric("energy", "Energy", "hyperspherical energy", digits=4, percent=False, lower_is_better=True),
         Metric("top1", "Top-1\n%", "top-1"),
         Metric("top5", "Top-5\n%", "top-5"),
     )
@@ -62,6 +63,7 @@ ALWAYS = {"top1", "top5", "test_loss", "auc"}
 DEVIATION = "_sd"
 OBJECTIVES = {"margin", "margins", "objective", "head", "annealing_minimum"}  # settings that only such rows have
 OPERATORS = re.compile(r"thesis-(table|figure|section)[34C]\.")  # chapters whose rows are operators
+METHODS = re.compile(r"thesis-(table|figure)(7|F)\.")  # the chapter and its appendix whose rows are ways to train
 RATE = re.compile(r"tar_at_far_(\d[\d.e+-]*)")
 
 
@@ -125,7 +127,11 @@ def row_heading(result: Mapping[str, Any]) -> str:
     ('Objective', 'Regularization')
     >>> row_heading({"rows": [], "name": "thesis-table4.4-cifar100"})
     'Operator'
+    >>> row_heading({"rows": [], "name": "thesis-table7.4-cifar100"})
+    'Method'
     """
     if OPERATORS.match(result.get("name", "")):
         return "Operator"
+    if METHODS.match(result.get("name", "")):
+        return "Method"
     return "Objective" if compares_objectives(result) else "Regularization"

@@ -15,6 +15,7 @@ from plotly.offline import get_plotlyjs
 from onsphere.report import figures
 from onsphere.report.curvatures import curvatures_picture
 from onsphere.report.drawing import write_bytes
+from onsphere.report.energies import courses, energies_picture
 from onsphere.report.features import (
     angles_picture,
     confusion_picture,
@@ -349,6 +350,14 @@ def _pictures(result: Mapping[str, Any]) -> list[str]:
             "As Figure 3.4 of the thesis: the k that the sigmoid operators of some layers have learned, of the first "
             "seed. Operators with a small k are nearly steps, those with a large one straight lines.",
             curvatures_picture(result, "png", transparent=True),
+        )
+    if courses(result):
+        parts += _picture(
+            "Energies while training",
+            "As Figures 7.3 and F.2 of the thesis: above, the hyperspherical energy of all hidden layers together and "
+            "the test error after every epoch; below, the energy of every layer. Means over the seeds. An orthogonal "
+            "matrix leaves a layer's energy as it was before training.",
+            energies_picture(result, "png", transparent=True),
         )
     if recorded(result, "reconstructions"):
         parts += _picture(

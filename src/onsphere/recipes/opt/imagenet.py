@@ -8,10 +8,9 @@ from typing import Literal
 from onsphere import data, models, where
 from onsphere.recipes.image_sets import IMAGENET
 from onsphere.recipes.mhe.training import by_steps
-from onsphere.recipes.observations import first_layer_cosines
 from onsphere.recipes.opt.methods import LABELS, Start, prepare
 from onsphere.recipes.opt.paper import TABLE_7_9
-from onsphere.recipes.opt.training import WEIGHT_DECAY, as_published, in_turn, observations, trained_as
+from onsphere.recipes.opt.training import WEIGHT_DECAY, as_published, cosines, in_turn, observations, trained_as
 from onsphere.recipes.settings import check_positive, milestones_or
 from onsphere.train import Recipe
 
@@ -92,7 +91,7 @@ def imagenet(
         if row == "none"
         else in_turn(split(where=where.named("fc"), blocks=fc_blocks), split(where=where.named("conv*"))),
         observe=observations(row),
-        final=first_layer_cosines,
+        final=cosines,
         paper={metric: round(100 - error, 2) for metric, error in errors.items()},
         settings=settings,
         **trained_as(row, settings, training),

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from torch import nn
+from torch.nn.utils.parametrize import cached
 
 from onsphere import data
 from onsphere.recipes.image_sets import CIFAR100
@@ -74,7 +75,7 @@ def on_cifar100(
         augment=data.augment,
         prepare=prepared or prepare(method, normalize=normalize, **arguments),
         observe=observations(method),
-        final=first_layer_cosines,
+        final=cosines,
         evaluate=evaluate,
         paper=paper if usual else {},
         settings=settings,
@@ -83,12 +84,13 @@ def on_cifar100(
 
 
 def as_published(method: str, settings: Mapping[str, Any]) -> bool:
-    """Whether a row's own settings are left as they are."""
-    return (
-        settings["coefficient"] in (None, coefficient_of(method, None))
-        and settings["start"] in (None, STARTS.get(method))
-        and settings.get("rotation_rate") in (None, ROTATION_RATE)
-    )
+    """Whether the settings that a row alone has are left as they are: its coefficient, start and rotation rate."""
+    usual: dict[str, object] = {"coefficient": coefficient_of(method, None)}
+    if method not in WITHOUT_MATRICES:
+        usual["start"] = STARTS[method]
+    if method == "ogd":
+        usual["rotation_rate"] = ROTATION_RATE
+    return all(settings[name] in (None, value) for name, value in usual.items())
 
 
 def trained_as(method: str, settings: dict[str, Any], training: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,7 +126,14 @@ def observations(method: str) -> Callable[[nn.Module], dict[str, Mapping[str, fl
 
 
 def _observed(model: nn.Module, *, matrices: bool) -> dict[str, Mapping[str, float]]:
-    return {**minimum_angles(model), **energies(model), **(deviations(model) if matrices else {})}
+    with cached():  # every weight is worked out once
+        return {**minimum_angles(model), **energies(model), **(deviations(model) if matrices else {})}
+
+
+def cosines(model: nn.Module) -> dict[str, dict[str, object]]:
+    """For a Recipe's ``final``: the pairwise cosines of the first layer's filters."""
+    with cached():
+        return first_layer_cosines(model)
 
 
 def in_turn(*changes: Callable[[nn.Module], object] | None) -> Callable[[nn.Module], None]:
