@@ -6,7 +6,7 @@ import copy
 import io
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -646,6 +646,38 @@ def test_a_training_is_resumed_to_the_last_bit(name: str) -> None:
     train(other, its, 4)
     for n, value in model.state_dict().items():
         assert torch.equal(value, other.state_dict()[n]), n
+
+
+def test_the_training_loop_stops_and_goes_on(tmp_path: Path) -> None:
+    pytest.importorskip("lightning")
+    from onsphere.train import Interrupted
+    from test_resume import numbers, quick, recipe, stop_at
+
+    def build(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        matrices, others = orthogonal.split(parameters)
+        first = osp.OrthogonalSGD(matrices, lr=0.1, momentum=0.9, polish_every=3)
+        return orthogonal.Pair(first, torch.optim.SGD(others, lr=0.05, momentum=0.9))
+
+    def prepare(model: nn.Module) -> None:
+        osp.overparametrize(model, orthogonal.OrthogonalGD())
+
+    changes: dict[str, Any] = {
+        "prepare": prepare,
+        "optimizer": build,
+        "schedule": lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 3),
+        "regularizer": None,
+        "observe": lambda model: {"deviation": orthogonal.deviations(model)},
+    }
+    result = quick(recipe(**changes), tmp_path / "undisturbed")
+    seed = result.rows[0].seeds[0]
+    assert seed.curve["train_loss"][-1] < seed.curve["train_loss"][0]
+    ((_, deviations),) = seed.observations["deviation"].items()
+    assert len(deviations) == 3
+    assert max(deviations) < 1e-5
+    with pytest.raises(Interrupted):
+        quick(recipe(**changes, after_step=(stop_at(7),)), tmp_path / "stopped")
+    quick(recipe(**changes), tmp_path / "stopped", resume=True)
+    assert numbers(tmp_path / "stopped") == numbers(tmp_path / "undisturbed")
 
 
 # Precision

@@ -261,8 +261,14 @@ class Pair(Optimizer):
         return loss
 
     def state_dict(self) -> dict[str, Any]:
-        """Both optimizers' states."""
-        return {"both": [each.state_dict() for each in self.both]}
+        """Both optimizers' states as that of one: the second's parameters are numbered on from the first's."""
+        first, second = (each.state_dict() for each in self.both)
+        count = _count(first["param_groups"])
+        groups = [{**group, "params": [count + n for n in group["params"]]} for group in second["param_groups"]]
+        return {
+            "state": {**first["state"], **{count + n: state for n, state in second["state"].items()}},
+            "param_groups": [*first["param_groups"], *groups],
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from what ``state_dict`` gave.
@@ -270,10 +276,17 @@ class Pair(Optimizer):
         Raises:
             ValueError: if it is not of such a pair.
         """
-        if len(state_dict.get("both", ())) != 2:
-            raise ValueError(f"a state with {', '.join(state_dict) or 'nothing'}: expected that of a Pair, with 'both'")
-        for each, state in zip(self.both, state_dict["both"], strict=True):
-            each.load_state_dict(state)
+        groups, state = state_dict["param_groups"], state_dict["state"]
+        sizes = [[len(group["params"]) for group in given] for given in (groups, self.param_groups)]
+        if sizes[0] != sizes[1]:
+            raise ValueError(f"a state of groups with {sizes[0]} parameters: expected {sizes[1]}, as this Pair has")
+        last = len(self.both[0].param_groups)
+        count = _count(groups[:last])
+        later = [{**group, "params": [n - count for n in group["params"]]} for group in groups[last:]]
+        before = {n: each for n, each in state.items() if n < count}
+        after = {n - count: each for n, each in state.items() if n >= count}
+        self.both[0].load_state_dict({"state": before, "param_groups": groups[:last]})
+        self.both[1].load_state_dict({"state": after, "param_groups": later})
         self._join()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -281,3 +294,7 @@ class Pair(Optimizer):
 
     def __repr__(self) -> str:
         return f"Pair({self.both[0]!r}, {self.both[1]!r})"
+
+
+def _count(groups: list[dict[str, Any]]) -> int:
+    return sum(len(group["params"]) for group in groups)
