@@ -292,9 +292,7 @@ def test_mnist_is_as_in_the_repository_that_f_3_names() -> None:
 
 def test_normal_weights_have_their_own_rate_and_bound() -> None:
     found = {
-        (row, start): mnist("x", row, start).settings[arg-type]
-        for row in ("ogd", "or", "gs")
-        for start in ("normal", "xavier")
+        (row, start): mnist("x", row, start).settings for row in ("ogd", "or", "gs") for start in ("normal", "xavier")
     }
     assert [found["ogd", start]["rotation_rate"] for start in ("normal", "xavier")] == [1e-4, methods.ROTATION_RATE]
     assert [found["or", start]["clip"] for start in ("normal", "xavier")] == [1.0, None]

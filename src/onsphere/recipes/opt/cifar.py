@@ -144,7 +144,7 @@ def plain_network(
 
 def initial_energy(
     dataset: str = "uoft-cs/cifar100",
-    row: Literal["mean-0", "mean-1e-3", "mean-1e-2", "mean-2e-2", "mean-3e-2", "mean-5e-2"] = "mean-0",
+    row: Literal["mean-0", "mean-1e-3", "mean-1e-2", "mean-2e-2", "mean-3e-2", "mean-5e-2"] = "mean-1e-2",
     method: Literal["gs", "hr", "ls", "cp"] = "cp",
     normalize: bool = True,
     coefficient: float | None = None,
