@@ -6,11 +6,21 @@ import inspect
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, get_args, get_type_hints
+from typing import Any, Protocol, get_args, get_type_hints
 
 from onsphere.recipes import cost
-from onsphere.recipes.image_sets import NOISE, ImageSet
+from onsphere.recipes.image_sets import NOISE
 from onsphere.train import Recipe
+
+
+class Examples(Protocol):
+    """What is trained on: an ``ImageSet``, or something else with a title and a number of training examples."""
+
+    @property
+    def title(self) -> str: ...
+
+    @property
+    def train(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -36,7 +46,7 @@ class Entry:
     name: str
     build: Callable[..., Recipe]
     source: str
-    images: ImageSet
+    images: Examples
     megamacs: float | Mapping[Any, float]
     smoke: Mapping[str, Any]
     fixed: Mapping[str, Any] = field(default_factory=dict)
