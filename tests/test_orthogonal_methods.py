@@ -452,6 +452,14 @@ def test_float32_is_orthogonal_and_near_float64_where_the_set_is_nearly_dependen
     assert float((ours - exact).norm() / exact.norm()) < 1e-6 * condition
 
 
+def test_large_turns_do_not_cost_the_exponential_its_orthogonality() -> None:
+    method, u = orthogonal.Exponential(), 20 * normal(24, 24).float()
+    identity = torch.eye(24)
+    assert deviation(torch.linalg.matrix_exp(reference.skew(u))) > 1e-5  # what squaring does alone
+    assert deviation(method.matrix(u)) < 2e-6
+    assert deviation(method.rotate(identity, u)) < 2e-6
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", ORTHOGONAL)
 def test_half_precision_is_read_as_float32(name: str, dtype: torch.dtype) -> None:

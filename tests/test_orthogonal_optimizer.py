@@ -71,6 +71,14 @@ def test_iterations_converge_at_the_rate_of_the_thesis() -> None:
         assert math.log2(apart[0] / apart[1]) == pytest.approx(2 + iterations, abs=0.05)
 
 
+def test_a_step_inside_autocast_is_the_same() -> None:
+    r, gradient = haar(8).float(), normal(8, 8, seed=3).float()
+    for settings in ({}, {"iterations": 2}, {"polish_every": 1}):
+        expected = stepped(r, gradient, lr=0.1, **settings)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert torch.equal(stepped(r, gradient, lr=0.1, **settings), expected)
+
+
 def test_matrices_in_a_batch_step_one_by_one() -> None:
     r = torch.stack([torch.stack([haar(4, seed=3 * i + j) for j in range(3)]) for i in range(2)])
     gradient = normal(2, 3, 4, 4, seed=5)

@@ -251,6 +251,27 @@ def test_blocks_are_along_the_input_channels(name: str, share: bool) -> None:
         torch.testing.assert_close(model[0].weight.detach()[:, 2 * k : 2 * k + 2].flatten(1), own, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("share", [False, True])
+def test_blocks_of_a_grouped_convolution(share: bool) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(8, 6, 2, groups=2, bias=False))
+    v = model[0].weight.detach().clone().view(2, 3, 16)
+    osp.overparametrize(
+        model, orthogonal.GramSchmidt(), osp.where.everywhere, blocks=2, share_blocks=share, start="random"
+    )
+    learned = matrix(model[0])
+    assert learned.shape == ((2, 8, 8) if share else (2, 2, 8, 8))
+    blocks = [[reference.gram_schmidt(b) for b in group] for group in learned.double().view(2, -1, 8, 8)]
+    full = [reference.shared_blocks(g[0], 2) if share else reference.separate_blocks(g) for g in blocks]
+    expected = torch.stack([own.double() @ r.T for own, r in zip(v, full, strict=True)])
+    torch.testing.assert_close(orthogonal.matrices(model)["0"].double(), torch.stack(full).detach(), rtol=0, atol=1e-6)
+    weight = model[0].weight.view(2, 3, 16)
+    torch.testing.assert_close(weight.double(), expected, rtol=0, atol=1e-6)
+    direction = torch.randn(2, 3, 16, generator=torch.Generator().manual_seed(1))
+    mine, its = (torch.autograd.grad((w * direction).sum(), learned)[0] for w in (weight, expected))
+    torch.testing.assert_close(mine, its, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("k", "shared", "separate"),
     [
@@ -540,8 +561,10 @@ def test_tasks_share_the_neurons_and_have_their_own_matrices() -> None:
     assert (second - first).abs().max() > 1e-3
 
     other = osp.overparametrize(network(3), orthogonal.Cayley())
+    other.load_state_dict(model.state_dict())  # with a task that it has not met
+    assert orthogonal.tasks(other) == ("default", "second")
+    assert torch.equal(other(X), first)
     orthogonal.switch(other, "second")
-    other.load_state_dict(model.state_dict())
     assert torch.equal(other(X), second)
     orthogonal.switch(other, "default")
     assert torch.equal(other(X), first)
@@ -698,6 +721,19 @@ def test_matrices_are_float32_under_autocast_forward_and_backward(name: str) -> 
             (model.linear.weight * direction).sum().backward()  # inside autocast
         grads.append(matrix(model.linear).grad)
     torch.testing.assert_close(grads[0], grads[1])
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_weights_are_the_same_under_autocast(name: str) -> None:
+    model = osp.overparametrize(network(), EVERY[name])
+    with torch.no_grad():
+        for n, p in model.named_parameters():
+            if n.endswith("matrix"):
+                p.add_(0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(0)))
+        for layer in (model.conv, model.grouped, model.linear):
+            expected = layer.weight
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                assert torch.equal(layer.weight, expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
