@@ -2,6 +2,7 @@
 
 from onsphere.data.augmentation import augment, centre_crop, crop_flip, flip, shift, then
 from onsphere.data.embedded import digits, noise
+from onsphere.data.episodes import Episodes, draw_episodes
 from onsphere.data.files import Files
 from onsphere.data.folders import image_folder
 from onsphere.data.graphs import Graph, block_graph
@@ -21,6 +22,7 @@ from onsphere.data.tensors import TensorData, Tensors
 
 __all__ = [
     "Data",
+    "Episodes",
     "Files",
     "Graph",
     "Images",
@@ -34,6 +36,7 @@ __all__ = [
     "crop_flip",
     "cutout",
     "digits",
+    "draw_episodes",
     "flip",
     "from_hub",
     "identities",

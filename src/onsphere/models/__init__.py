@@ -8,6 +8,7 @@ Of those that give classes the output layer is called ``classifier`` and comes l
 
 from onsphere.models.arcface import arcface_resnet50
 from onsphere.models.autoencoder import Autoencoder, conv_autoencoder
+from onsphere.models.cnn4 import cnn4
 from onsphere.models.decoupled_cnn import decoupled_cnn, decoupled_mnist_cnn
 from onsphere.models.decoupled_resnet import decoupled_resnet18, decoupled_resnet32, modified_resnet18
 from onsphere.models.densenet import densenet, densenet_40_12
@@ -28,6 +29,7 @@ __all__ = [
     "Autoencoder",
     "Recogniser",
     "arcface_resnet50",
+    "cnn4",
     "conv_autoencoder",
     "decoupled_cnn",
     "decoupled_mnist_cnn",

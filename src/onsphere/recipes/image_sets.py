@@ -63,6 +63,7 @@ IMAGENET = ImageSet("ImageNet", "ILSVRC/imagenet-1k", 1000, 256, 3, train=1_281_
 # Open sets; the numbers are those of the images trained on, when one of each identity is held out (CASIA: all).
 OMNIGLOT = ImageSet("Omniglot", None, classes=964, size=32, channels=1, train=18_316, resized=True)
 ORL = ImageSet("ORL faces", None, classes=30, size=64, channels=1, train=270, resized=True)
+MINI_IMAGENET = ImageSet("mini-ImageNet", None, classes=64, size=84, channels=3, train=38_336, resized=True)
 CASIA = ImageSet("CASIA-WebFace", None, classes=10_575, size=112, channels=3, train=494_414, resized=True)
 
 
@@ -90,6 +91,37 @@ def _first(images: data.Images | data.Files, count: int | None) -> data.Images |
     if count > len(images):
         raise ValueError(f"{count} images were asked for, but there are {len(images)}")
     return images.select(torch.arange(count))
+
+
+# One is kept: the rows of a comparison share it.
+@lru_cache(maxsize=1)
+def open_set(images: ImageSet, dataset: str, image_size: int, train_classes: int | None = None) -> data.OpenSet:
+    """Identities to train on, as many as the set has, and images of others.
+
+    Args:
+        images: of an open set.
+        dataset: a folder, or ``noise`` for random images of six identities and of four others.
+        image_size: height and width that images are brought to.
+        train_classes: of a set without a test set; None for one that has it.
+
+    Raises:
+        ValueError: if what is there has other numbers of identities.
+        FileNotFoundError: if there is nothing.
+
+    >>> open_set(OMNIGLOT, "noise", 16).unseen
+    Images(16 of 1 x 16 x 16)
+    """
+    if dataset == NOISE:
+        return data.open_set_noise(6, 4, image_size, channels=images.channels)
+    made = data.open_set(dataset, image_size=image_size, channels=images.channels, train_classes=train_classes)
+    classes = train_classes or images.classes
+    if made.data.num_classes != classes or made.unseen is None:
+        raise ValueError(
+            f"dataset={dataset!r} has {made.data.num_classes} classes to train on and "
+            f"{'none' if made.unseen is None else 'others'} unseen: expected the {classes} of {images.title}, "
+            "and unseen ones"
+        )
+    return replace(made, data=replace(made.data, name=images.title))
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,7 @@ def drawn_features(
     Raises:
         ValueError: if the features are neither two numbers nor three.
     """
-    body, classifier = _body_and_classifier(model)
+    body, classifier = body_and_classifier(model)
     weight = classifier.weight
     assert isinstance(weight, Tensor)
     if weight.shape[1] not in (2, 3):
@@ -159,7 +159,7 @@ def feature_record(
 
 def norms_of_classes(model: nn.Module, labels: Tensor) -> dict[str, object]:
     """The norms of the classifier's weights and the sizes of the classes (Figure A.2): ``weight_norms``."""
-    weight = _body_and_classifier(model)[1].weight
+    weight = body_and_classifier(model)[1].weight
     assert isinstance(weight, Tensor)
     found = diagnostics.weight_norms(weight.detach(), labels)
     return {
@@ -167,7 +167,8 @@ def norms_of_classes(model: nn.Module, labels: Tensor) -> dict[str, object]:
     }
 
 
-def _body_and_classifier(model: nn.Module) -> tuple[nn.Module, nn.Module]:
+def body_and_classifier(model: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """What gives the features of a network that ends with its classifier, and the classifier."""
     if isinstance(model, Recogniser):
         return model.body, getattr(model.classifier, "head", model.classifier)
     assert isinstance(model, nn.Sequential)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, Literal
 
 from torch import Generator, Tensor
 
 from onsphere import data, models
-from onsphere.recipes.image_sets import NOISE, OMNIGLOT, ORL
+from onsphere.recipes.image_sets import OMNIGLOT, ORL, open_set
 from onsphere.recipes.margins.objectives import Annealing, OpenSetRow, Tuning, objective
 from onsphere.recipes.margins.protocols import UnseenPairs
 from onsphere.recipes.margins.recognition import known, recogniser_of
@@ -92,7 +91,7 @@ def omniglot(
     return _recipe(
         "omniglot-open-set",
         dict(locals()),
-        partial(_omniglot, dataset, image_size),
+        partial(open_set, OMNIGLOT, dataset, image_size),
         UnseenPairs(pairs, folds),
         data.shift(shift) if shift else None,
     )
@@ -164,7 +163,7 @@ def orl(
     return _recipe(
         "orl-open-set",
         dict(locals()),
-        partial(_orl, dataset, image_size, people),
+        partial(open_set, ORL, dataset, image_size, people),
         UnseenPairs(pairs, folds, disjoint=False, mirrored="concatenate"),
         data.then(data.flip, data.shift(shift)),
     )
@@ -211,29 +210,3 @@ def _recipe(
         settings=settings,
         **by_steps(steps, given["batch_size"], given["learning_rate"], given["weight_decay"], milestones),
     )
-
-
-# One is kept: the rows of a comparison share it.
-@lru_cache(maxsize=1)
-def _omniglot(dataset: str, image_size: int) -> data.OpenSet:
-    if dataset == NOISE:
-        return data.open_set_noise(6, 4, image_size, channels=1)
-    made = data.open_set(dataset, image_size=image_size, channels=1)
-    return _expected(made, OMNIGLOT.classes, dataset, OMNIGLOT.title)
-
-
-@lru_cache(maxsize=1)
-def _orl(dataset: str, image_size: int, people: int) -> data.OpenSet:
-    if dataset == NOISE:
-        return data.open_set_noise(6, 4, image_size, channels=1)
-    made = data.open_set(dataset, image_size=image_size, channels=1, train_classes=people)
-    return _expected(made, people, dataset, ORL.title)
-
-
-def _expected(made: data.OpenSet, classes: int, dataset: str, title: str) -> data.OpenSet:
-    if made.data.num_classes != classes or made.unseen is None:
-        raise ValueError(
-            f"dataset={dataset!r} has {made.data.num_classes} classes to train on and "
-            f"{'none' if made.unseen is None else 'others'} unseen: expected the {classes} of {title}, and unseen ones"
-        )
-    return replace(made, data=replace(made.data, name=title))

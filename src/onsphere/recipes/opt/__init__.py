@@ -2,7 +2,7 @@
 
 from onsphere.recipes.entry import Entry
 from onsphere.recipes.image_sets import CIFAR100, IMAGENET, MNIST
-from onsphere.recipes.opt import graphs, point_clouds
+from onsphere.recipes.opt import few_shot, graphs, point_clouds
 from onsphere.recipes.opt.blocks import parameter_efficient
 from onsphere.recipes.opt.cifar import initial_energy, plain_network, resnet
 from onsphere.recipes.opt.imagenet import imagenet
@@ -130,6 +130,7 @@ ENTRIES: tuple[Entry, ...] = (
         )
         for table, shared in (("F.4", True), ("F.5", False))
     ),
+    *few_shot.ENTRIES,
     *graphs.ENTRIES,
     *point_clouds.ENTRIES,
 )
