@@ -203,7 +203,7 @@ def test_a_closure_is_called_and_its_loss_returned() -> None:
             loss.backward()
             return loss
 
-        before = float((parameter @ weight).sum())
+        before = (parameter @ weight).sum().item()
         assert float(optimizer.step(closure)) == before
         assert float((parameter @ weight).sum()) < before
     parameter.grad = None
