@@ -204,8 +204,8 @@ def test_a_closure_is_called_and_its_loss_returned() -> None:
             return loss
 
         before = (parameter @ weight).sum().item()
-        assert float(optimizer.step(closure)) == before
-        assert float((parameter @ weight).sum()) < before
+        assert optimizer.step(closure).item() == before
+        assert (parameter @ weight).sum().item() < before
     parameter.grad = None
     kept = parameter.detach().clone()
     osp.OrthogonalSGD([parameter], lr=0.1).step()  # nothing to do
