@@ -82,9 +82,12 @@ def read_off(path: Path) -> tuple[Array, Numbers]:
         raise ValueError(f"{str(path)!r} begins with {text[:9]!r}: expected OFF")
     if "#" in text:
         text = "\n".join(line.split("#")[0] for line in text.splitlines())
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of a word among the numbers, where they then end
-        numbers = np.fromstring(text[3:], sep=" ")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", DeprecationWarning)  # what older versions of numpy give
+            numbers = np.fromstring(text[3:], sep=" ")
+    except (ValueError, DeprecationWarning) as error:
+        raise ValueError(f"{str(path)!r} has something else than numbers behind OFF: {error}") from error
     if len(numbers) < 3 or min(numbers[:2]) < 0:
         raise ValueError(f"{str(path)!r} has no numbers of vertices and faces behind OFF")
     vertex_count, face_count = (int(number) for number in numbers[:2])
@@ -92,8 +95,8 @@ def read_off(path: Path) -> tuple[Array, Numbers]:
     faces = numbers[3 + 3 * vertex_count :]
     if len(corners) < 3 * vertex_count or len(faces) < 4 * face_count:
         raise ValueError(
-            f"{str(path)!r} ends too early or has a word among its numbers: {len(numbers) - 3} of them, expected at "
-            f"least {3 * vertex_count + 4 * face_count}, for {vertex_count} vertices and {face_count} faces"
+            f"{str(path)!r} ends too early: {len(numbers) - 3} numbers, expected at least "
+            f"{3 * vertex_count + 4 * face_count} for {vertex_count} vertices and {face_count} faces"
         )
     if len(faces) == 4 * face_count and (faces[::4] == 3).all():  # triangles without colours
         triangles = faces.reshape(-1, 4)[:, 1:].astype(np.int64)

@@ -140,12 +140,13 @@ def _latin1(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
+_reconstructor = getattr(copyreg, "_reconstructor")  # noqa: B009 - it is in no type hints
 # All that the published files name, in the words of old and new versions.
 _NAMES: Mapping[tuple[str, str], object] = {
     ("collections", "defaultdict"): defaultdict,
-    ("builtins", "list"): list,
-    ("builtins", "object"): object,
-    ("copyreg", "_reconstructor"): getattr(copyreg, "_reconstructor"),  # noqa: B009 - not in the type hints
+    **{(module, "list"): list for module in ("__builtin__", "builtins")},
+    **{(module, "object"): object for module in ("__builtin__", "builtins")},
+    **{(module, "_reconstructor"): _reconstructor for module in ("copy_reg", "copyreg")},
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
     **{(f"numpy.{core}.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0] for core in ("core", "_core")},
@@ -181,7 +182,7 @@ def _downloaded(name: str) -> Path:
         download_url = importlib.import_module("torch_geometric.data").download_url
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"to download {name!r} needs the package {error.name!r}: pip install 'onsphere[graph]'; or give its folder",
+            f"to download {name!r} needs the package 'torch_geometric': pip install 'onsphere[graph]'",
             name=error.name,
         ) from error
     cache = Path(torch_geometric.get_home_dir()) / "planetoid" / name

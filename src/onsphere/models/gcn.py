@@ -116,7 +116,7 @@ def gcn(
         geometric = importlib.import_module("torch_geometric.nn.conv.gcn_conv")
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"a graph convolutional network needs the package {error.name!r}: pip install 'onsphere[graph]'",
+            "a graph convolutional network needs the package 'torch_geometric': pip install 'onsphere[graph]'",
             name=error.name,
         ) from error
     edges, weights = geometric.gcn_norm(edges, None, len(features), add_self_loops=True, dtype=features.dtype)
