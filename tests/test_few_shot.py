@@ -17,7 +17,8 @@ from onsphere import data, layers, models, orthogonal
 from onsphere.recipes import RECIPES
 from onsphere.recipes.opt import finetuning
 from onsphere.recipes.opt.finetuning import FewShot
-from onsphere.train import Recipe
+from onsphere.report import markdown
+from onsphere.train import Recipe, run
 from test_recipes import multiply_adds
 
 NAMES = ["thesis-table7.10-miniimagenet", "thesis-table7.10-omniglot"]
@@ -267,3 +268,12 @@ def test_the_estimated_cost_is_that_of_the_network(name: str, size: int) -> None
     of_all = entry.images.classes * 64 * (size // 16) ** 2
     counted = multiply_adds(recipe, (entry.images.channels, size, size)) - classes + of_all
     assert entry.megamacs == pytest.approx(counted / 1e6, rel=2e-3)
+
+
+def test_the_interval_over_episodes_is_said_below_the_table() -> None:
+    name = NAMES[1]
+    found = run([small(row, name, episodes=5) for row in ROWS[:2]], seeds=[1], accelerator="cpu", measure=False)
+    text = markdown(found.to_json())
+    assert "| Method | Few-shot % | Top-1 % |" in text
+    mean = sum(row.seeds[0].final["few_shot_ci95"] for row in found.rows) / 2
+    assert f"few-shot accuracy has a 95 % interval of ± {mean:.2f} points, mean over rows and seeds." in text

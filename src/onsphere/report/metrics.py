@@ -42,6 +42,7 @@ METRICS = {
         Metric("eer", "EER\n%", "equal error rate", lower_is_better=True),
         Metric("rank1", "Rank-1\n%", "rank-1 accuracy"),
         Metric("afs", "Angular\nFisher score", "angular Fisher score", digits=4, percent=False, lower_is_better=True),
+        Metric("few_shot", "Few-shot\n%", "few-shot accuracy"),
         Metric("fgsm", "FGSM\n%", "accuracy under FGSM"),
         Metric("bim", "BIM\n%", "accuracy under BIM"),
         *(
@@ -57,10 +58,13 @@ METRICS = {
         Metric("top5", "Top-5\n%", "top-5"),
     )
 }
-# Top-1 and top-5 have columns of their own; the other two say less than what stands in the table. A deviation over
-# folds is said in a note.
+# Top-1 and top-5 have columns of their own; the other two say less than what stands in the table.
 ALWAYS = {"top1", "top5", "test_loss", "auc"}
-DEVIATION = "_sd"
+# How far apart the parts of one run lie, by what is added to the metric's key: it is said in a note.
+SPREADS = {
+    "_sd": "Over the folds of one run the {words} has a standard deviation of {points:.2f} points",
+    "_ci95": "Over the episodes of one run the {words} has a 95 % interval of ± {points:.2f} points",
+}
 OBJECTIVES = {"margin", "margins", "objective", "head", "annealing_minimum"}  # settings that only such rows have
 OPERATORS = re.compile(r"thesis-(table|figure|section)[34C]\.")  # chapters whose rows are operators
 METHODS = re.compile(r"thesis-(table|figure)(7|F)\.")  # the chapter and its appendix whose rows are ways to train
@@ -98,7 +102,7 @@ def extra_metrics(result: Mapping[str, Any]) -> list[Metric]:
     """
     main = main_metric(result).key
     found = dict.fromkeys(key for row in result["rows"] for run in row["seeds"] for key in run["final"])
-    keys = [key for key in found if key not in ALWAYS and not key.endswith(DEVIATION)]
+    keys = [key for key in found if key not in ALWAYS and not key.endswith(tuple(SPREADS))]
     rates = sorted((key for key in keys if RATE.fullmatch(key)), key=_rate)
     keys = [key for key in keys if key not in rates[1:] or key == main]
     order = [*METRICS]

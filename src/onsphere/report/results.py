@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -12,7 +13,7 @@ from typing import Any
 
 from scipy.special import stdtrit
 
-from onsphere.report.metrics import DEVIATION, Metric, extra_metrics, main_metric
+from onsphere.report.metrics import SPREADS, Metric, extra_metrics, main_metric
 
 SCHEMA = 1
 FEW_ROWS = 9  # up to which every difference gets a sentence of its own
@@ -312,7 +313,7 @@ def notes(result: Mapping[str, Any]) -> list[str]:
         said += _verdicts([difference for difference, _ in from_plain], "the same row without the addition", metric)
     if any(row.seeds == 1 for row in rows):
         said.append("A row with a single seed has no spread: do not compare rows by it.")
-    said += _over_folds(result)
+    said += _over_parts(result)
     uncosted = [row.name for row in rows if row.time_ratio is None and row.memory_ratio is None]
     if len(uncosted) == len(rows) and extra_metrics(result):
         return said  # its table has no columns for them
@@ -339,18 +340,13 @@ def missing(result: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def _over_folds(result: Mapping[str, Any]) -> list[str]:
-    """How far apart the folds of one run lie, for the metrics that are means over folds."""
+def _over_parts(result: Mapping[str, Any]) -> list[str]:
+    """How far apart the folds or episodes of one run lie, for the metrics that are means over them."""
     said = []
-    for metric in extra_metrics(result):
-        key = f"{metric.key}{DEVIATION}"
-        found = [run["final"].get(key) for row in result["rows"] for run in row["seeds"]]
-        spread = Spread.of(found)
+    for metric, (ending, words) in itertools.product(extra_metrics(result), SPREADS.items()):
+        spread = Spread.of([run["final"].get(metric.key + ending) for row in result["rows"] for run in row["seeds"]])
         if spread.mean is not None:
-            said.append(
-                f"Over the folds of one run the {metric.words} has a standard deviation of {spread.mean:.2f} points, "
-                "mean over rows and seeds."
-            )
+            said.append(f"{words.format(words=metric.words, points=spread.mean)}, mean over rows and seeds.")
     return said
 
 
