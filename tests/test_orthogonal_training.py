@@ -427,6 +427,13 @@ def test_what_the_user_has_made_of_a_layer_stays() -> None:
     assert len(calls) == 5
 
 
+def test_a_frozen_layer_comes_back_frozen() -> None:
+    model = network()
+    model.conv.requires_grad_(False)
+    osp.fold(osp.overparametrize(model, orthogonal.Cayley()))
+    assert [name for name, p in model.named_parameters() if not p.requires_grad] == ["conv.weight"]
+
+
 def test_a_layout_in_memory_stays() -> None:
     model = network().to(memory_format=torch.channels_last)
     osp.overparametrize(model, orthogonal.GramSchmidt())

@@ -153,7 +153,10 @@ class _ByQR(torch.autograd.Function):
             signs = torch.where(diagonal < 0, -1.0, 1.0)
             if own_signs:
                 signs = torch.where(tau == 0, 1.0, signs)
-                signs = torch.cat([signs[..., :-1], signs[..., :-1].prod(-1, keepdim=True)], -1)
+                # Q has a factor -1 of its determinant for each reflection but one of the last column, which some
+                # libraries make and LAPACK does not.
+                last = signs[..., :-1].prod(-1, keepdim=True) * torch.where(tau[..., -1:] == 0, 1.0, -1.0)
+                signs = torch.cat([signs[..., :-1], last], -1)
             signs = signs.to(u.dtype).unsqueeze(-2)
             ctx.save_for_backward(rows, factored, tau, signs)
             return torch.ormqr(factored, tau, rows * signs, left=False, transpose=True)

@@ -73,14 +73,22 @@ class Overparametrized(nn.Module):
         groups: of the layer.
         build: makes a map of the neurons, (groups, n, d), for a new task.
         place: of the weight among the layer's parameters, to be put back there.
+        trainable: whether the weight was to be trained, for when it is put back.
         first: the map to begin with.
     """
 
     def __init__(
-        self, form: Form, groups: int, build: Callable[[Start], nn.Module], place: int, first: nn.Module
+        self,
+        form: Form,
+        groups: int,
+        build: Callable[[Start], nn.Module],
+        place: int,
+        trainable: bool,
+        first: nn.Module,
     ) -> None:
         super().__init__()
-        self.form, self.groups, self.build, self.place = form, groups, build, place
+        self.form, self.groups, self.build = form, groups, build
+        self.place, self.trainable = place, trainable
         self.task = DEFAULT
         self.maps = nn.ModuleDict({DEFAULT: first})
 
@@ -294,7 +302,7 @@ def _register(
         if not train_weights:
             del module._parameters[attribute]
             module.register_buffer(attribute, weight.detach().clone())
-    parametrization = Overparametrized(layer.form, layer.groups, build, place, first)
+    parametrization = Overparametrized(layer.form, layer.groups, build, place, weight.requires_grad, first)
     parametrize.register_parametrization(module, attribute, parametrization, unsafe=True)
 
 
@@ -347,7 +355,7 @@ def _fold(module: nn.Module) -> None:
         parametrize.remove_parametrizations(module, attribute, leave_parametrized=False)
         module._buffers.pop(attribute, None)
         parameters = [(name, each) for name, each in module._parameters.items() if name != attribute]
-        parameters.insert(own.place, (attribute, nn.Parameter(weight)))
+        parameters.insert(own.place, (attribute, nn.Parameter(weight, own.trainable)))
         module._parameters.clear()
         module._parameters.update(parameters)
 
