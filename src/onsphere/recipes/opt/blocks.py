@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Literal
 
-from onsphere import models
 from onsphere.recipes.mhe.training import top1
 from onsphere.recipes.opt.methods import LABELS, WITHOUT_MATRICES, Start, prepare
 from onsphere.recipes.opt.paper import BLOCKS, TABLE_F_4, TABLE_F_5
-from onsphere.recipes.opt.training import WEIGHT_DECAY, in_turn, on_cifar100
+from onsphere.recipes.opt.training import WEIGHT_DECAY, in_turn, network, on_cifar100
 from onsphere.recipes.settings import check_positive
 from onsphere.train import Recipe
 from onsphere.where import Layer
@@ -82,7 +81,7 @@ def parameter_efficient(
         f"thesis-table{table}-cifar100",
         f"thesis, Table {table}, CNN-6 on CIFAR-100",
         row,
-        partial(models.plain_cnn, 6, widths=widths, num_classes=100, image_size=32),
+        partial(network, 6, widths),
         top1(error),
         settings,
         label=f"PE-{LABELS[row]}" if learns else None,

@@ -21,7 +21,7 @@ from onsphere.recipes.opt.paper import (
     TABLE_7_8,
     Errors,
 )
-from onsphere.recipes.opt.training import WEIGHT_DECAY, in_turn, on_cifar100
+from onsphere.recipes.opt.training import WEIGHT_DECAY, in_turn, network, on_cifar100
 from onsphere.recipes.settings import check_positive
 from onsphere.train import Recipe
 
@@ -60,8 +60,8 @@ def plain_network(
     The networks are CNN-6 and CNN-9 of Table F.1; the matrices turn the neurons of every layer but the output layer.
     Batch 128, SGD with momentum 0.9 from a learning rate of 0.1 on and weight decay 5e-4 are those of F.3. Its learning
     rate is "divided by 10 when the performance is saturated", which is here after 20k, 30k and 37.5k of 42.5k steps, as
-    in chapter 5, so that all rows train alike. Images are padded by 4 pixels, cropped and flipped at random, which the
-    thesis does not say. UPT and OPT with learnable weights train the neurons besides the matrix.
+    in chapter 5, so that all rows train alike. Images are padded by 4 pixels, cropped and flipped at random, and batch
+    normalization is behind the hidden layer, too, which the thesis does not say. UPT and OPT with learnable weights train the neurons besides the matrix.
 
     The thesis draws the matrices from N(0, 1), here those of GS, HR and LS; the others start from the identity. From
     N(0, 1) a matrix turns slowly until weight decay has shortened its columns: a run of a few hundred steps needs
@@ -131,7 +131,7 @@ def plain_network(
         f"thesis-table{table}-cifar100",
         f"thesis, Table {table}, CNN-{depth} on CIFAR-100",
         method,
-        partial(models.plain_cnn, depth, widths=widths, num_classes=100, image_size=32, batch_norm=batch_norm),
+        partial(network, depth, widths, batch_norm),
         paper if same else {},
         settings,
         label=f"{LABELS[method]}, learnable weights" if learnable else None,
@@ -201,7 +201,7 @@ def initial_energy(
         "thesis-table7.2-cifar100",
         f"thesis, Table 7.2, {LABELS[method]} of CNN-6 on CIFAR-100",
         method,
-        partial(models.plain_cnn, 6, widths=widths, num_classes=100, image_size=32),
+        partial(network, 6, widths),
         {**top1(error), "energy": energy} if same else {},
         settings,
         label=f"mean {mean}",
