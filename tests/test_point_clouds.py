@@ -13,6 +13,8 @@ import torch
 from torch import nn
 
 from onsphere import models
+from onsphere.cli.mistakes import Mistake
+from onsphere.cli.verify.trained import remade
 from onsphere.data import modelnet, rotate_jitter, shapes, surfaces
 from onsphere.data.modelnet_files import read_off
 from onsphere.data.point_clouds import Array, in_unit_ball, on_mesh
@@ -361,6 +363,14 @@ def test_other_settings_and_shapes_have_no_number_of_the_paper() -> None:
     assert not ENTRY().paper
     for other in ({"points": 512}, {"width": 0.5}, {"train_per_class": 9}, {"start": "random"}, {"decay_every": 6250}):
         assert not pointnet("folder", **other).paper  # type: ignore[arg-type]
+
+
+def test_what_is_for_images_refuses_a_run_on_clouds(tmp_path: Path) -> None:
+    run(
+        compare(ENTRY, ["none"], **ENTRY.smoke), seeds=[0], folder=tmp_path, accelerator="cpu", measure=False, threads=1
+    )
+    with pytest.raises(Mistake, match=r"was trained on Tensors\(8 of 3 x 16\): expected images"):
+        remade(tmp_path, None, None)
 
 
 def test_shapes_are_learned() -> None:
