@@ -61,7 +61,8 @@ def plain_network(
     Batch 128, SGD with momentum 0.9 from a learning rate of 0.1 on and weight decay 5e-4 are those of F.3. Its learning
     rate is "divided by 10 when the performance is saturated", which is here after 20k, 30k and 37.5k of 42.5k steps, as
     in chapter 5, so that all rows train alike. Images are padded by 4 pixels, cropped and flipped at random, and batch
-    normalization is behind the hidden layer, too, which the thesis does not say. UPT and OPT with learnable weights train the neurons besides the matrix.
+    normalization is behind the hidden layer, too, which the thesis does not say. UPT and OPT with learnable weights
+    train the neurons besides the matrix.
 
     The thesis draws the matrices from N(0, 1), here those of GS, HR and LS; the others start from the identity. From
     N(0, 1) a matrix turns slowly until weight decay has shortened its columns: a run of a few hundred steps needs
