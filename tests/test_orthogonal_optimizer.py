@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import CosineAnnealingLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
 
 import onsphere as osp
 import reference_orthogonal as reference
@@ -280,6 +280,22 @@ def test_orthogonal_parameters_stay_what_they_are() -> None:
         assert matrix.requires_grad
 
 
+def test_orthogonal_parameters_outlive_what_torch_replaces_parameters_for() -> None:
+    network = model()
+    state = copy.deepcopy(network.state_dict())
+    network.load_state_dict(state, assign=True)
+    (matrix,) = orthogonal.split(network.parameters())[0]
+    assert matrix.data_ptr() == next(value for name, value in state.items() if name.endswith("matrix")).data_ptr()
+    network.requires_grad_(False)
+    network.to("meta")
+    (matrix,) = orthogonal.split(network.parameters())[0]
+    assert matrix.device.type == "meta"
+    network.to_empty(device="cpu").load_state_dict(state)
+    (matrix,) = orthogonal.split(network.parameters())[0]
+    assert not matrix.requires_grad
+    assert torch.equal(network(X), model()(X))
+
+
 def pair(network: nn.Module) -> tuple[orthogonal.Pair, CosineAnnealingLR]:
     matrices, others = orthogonal.split(network.parameters())
     both = orthogonal.Pair(
@@ -337,6 +353,48 @@ def test_a_pair_is_resumed_to_the_last_bit() -> None:
     for name, value in network.state_dict().items():
         assert torch.equal(value, other.state_dict()[name]), name
     assert [group["lr"] for group in its.param_groups] == [group["lr"] for group in optimizer.param_groups]
+
+
+def test_a_group_that_is_added_to_a_pair_goes_to_the_right_one() -> None:
+    network = model()
+    matrices, others = orthogonal.split(network.parameters())
+    rotating, moving = osp.OrthogonalSGD(matrices, lr=0.1), torch.optim.SGD(others, lr=0.1)
+    for both in (orthogonal.Pair(rotating, moving), orthogonal.Pair(moving, rotating)):
+        r, w = orthogonal.OrthogonalParameter(torch.eye(2)), nn.Parameter(torch.zeros(2))
+        groups = both.param_groups
+        both.add_param_group({"params": r, "lr": 0.25})
+        both.add_param_group({"params": iter([w]), "lr": 0.5})
+        assert rotating.param_groups[-1]["params"] == [r]
+        assert moving.param_groups[-1]["params"] == [w]
+        assert groups is both.param_groups
+        assert sorted(group["lr"] for group in groups) == sorted(
+            group["lr"] for each in (rotating, moving) for group in each.param_groups
+        )
+        w.grad = torch.ones(2)
+        both.step()
+        assert w.tolist() == [-0.5, -0.5]
+        with pytest.raises(ValueError, match="one kind only"):
+            both.add_param_group({"params": [orthogonal.OrthogonalParameter(torch.eye(2)), nn.Parameter(w.data)]})
+    plain = orthogonal.Pair(torch.optim.SGD([nn.Parameter(w.data)], lr=0.1), moving)
+    with pytest.raises(ValueError, match="one OrthogonalSGD"):
+        plain.add_param_group({"params": [nn.Parameter(w.data)]})
+
+
+def test_a_schedule_of_rates_and_momentum_acts_on_both() -> None:
+    network = model()
+    matrices, others = orthogonal.split(network.parameters())
+    second = torch.optim.SGD(others, lr=0.1, momentum=0.9)
+    both = orthogonal.Pair(osp.OrthogonalSGD(matrices, lr=0.1, momentum=0.9), second)
+    schedule = OneCycleLR(both, max_lr=0.5, total_steps=10)
+    for _ in range(4):
+        both.step()
+        schedule.step()
+        lrs, momenta = ([group[name] for group in both.param_groups] for name in ("lr", "momentum"))
+        assert len(set(lrs)) == len(set(momenta)) == 1
+    assert second.param_groups[0]["lr"] != 0.02
+    adam = orthogonal.Pair(osp.OrthogonalSGD(matrices, lr=0.1), torch.optim.Adam(others))
+    with pytest.raises(ValueError, match="momentum"):
+        OneCycleLR(adam, max_lr=0.5, total_steps=10)
 
 
 def test_pairs_that_cannot_be_are_refused() -> None:

@@ -16,6 +16,7 @@ import pytest
 import scipy.stats
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 import onsphere as osp
 import reference_orthogonal as reference
@@ -353,6 +354,13 @@ def test_a_mean_raises_the_energy() -> None:
         last = energies(model)
 
 
+def test_a_mean_that_would_be_lost_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"conv\.weight is parametrized"):
+        orthogonal.initialize_with_mean(osp.overparametrize(network(), orthogonal.Cayley()), 1.0)
+    with pytest.raises(ValueError, match="no layer"):
+        orthogonal.initialize_with_mean(nn.Sequential(nn.Linear(2, 2)), 1.0)
+
+
 def test_normalised_gaussians_are_uniform_on_the_sphere() -> None:
     # Theorem 6: a coordinate of a uniform direction has a square that follows Beta(1/2, (d - 1)/2).
     for d, sigma in ((2, 0.3), (3, 1.0), (12, 5.0)):
@@ -624,6 +632,41 @@ def test_what_cannot_be_overparametrized_is_refused_by_name() -> None:
             orthogonal.switch(osp.overparametrize(network(), orthogonal.Cayley()), name)
 
 
+def test_a_refinement_that_fails_leaves_the_model_as_it_was() -> None:
+    def measure(neurons: Tensor) -> Tensor:
+        if neurons.shape[1] == network().linear.in_features:
+            raise FloatingPointError
+        return osp.MHE()(neurons)
+
+    model = network()
+    with pytest.raises(FloatingPointError):
+        osp.overparametrize(model, orthogonal.Cayley(), refine=measure, refine_steps=1)
+    assert list(model.state_dict()) == list(network().state_dict())
+
+
+def test_new_matrices_in_a_wrapper_that_would_not_share_them_are_refused() -> None:
+    def wrapped(model: nn.Module) -> nn.Module:
+        wrapper = DistributedDataParallel.__new__(DistributedDataParallel)  # its constructor wants other processes
+        nn.Module.__init__(wrapper)
+        wrapper.module = model
+        return wrapper
+
+    with pytest.raises(ValueError, match="before it is wrapped"):
+        osp.overparametrize(wrapped(network()), orthogonal.Cayley())
+    model = osp.overparametrize(network(), orthogonal.Cayley())
+    with pytest.raises(ValueError, match="before it is wrapped"):
+        orthogonal.switch(wrapped(model), "second")
+    assert orthogonal.tasks(orthogonal.switch(wrapped(model), "default")) == ("default",)
+    assert type(osp.fold(wrapped(model)).module.conv) is nn.Conv2d
+
+
+def test_layers_without_any_parameter() -> None:
+    model = osp.overparametrize(nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2)), nn.Tanh())
+    assert orthogonal.tasks(orthogonal.switch(model, "second")) == ("default", "second")
+    assert osp.Regularizer(model, osp.MHE(), 1.0)().isfinite()
+
+
+# Copies, files, resuming
 # Copies, files, resuming
 
 
@@ -759,6 +802,14 @@ def test_half_precision_models(name: str, dtype: torch.dtype) -> None:
     for r in orthogonal.matrices(model).values():
         assert r.dtype == torch.float32
         assert deviation(r) < 2e-6
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_method_follows_a_model_into_half_precision(name: str) -> None:
+    model = osp.overparametrize(nn.Sequential(nn.Linear(4, 6), nn.Linear(6, 2)), EVERY[name])
+    model.bfloat16()(torch.ones(2, 4, dtype=torch.bfloat16)).sum().backward()
+    assert matrix(model[0]).grad.isfinite().all()  # type: ignore[union-attr]
+    assert type(osp.fold(model)[0]) is nn.Linear
 
 
 def long_training(name: str, d: int, steps: int) -> float:

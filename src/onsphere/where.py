@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -107,7 +108,7 @@ class Layer:
     @property
     def device(self) -> torch.device:
         """Where the weight is now."""
-        return next(self.module.parameters()).device
+        return next(itertools.chain(self.module.parameters(), self.module.buffers())).device
 
     @property
     def groups(self) -> int:

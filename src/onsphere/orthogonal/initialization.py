@@ -90,6 +90,9 @@ def initialize_with_mean(model: nn.Module, mean: float, where: Selector = hidden
     Returns:
         The model.
 
+    Raises:
+        ValueError: if no layer is chosen, or a weight is no parameter: over-parametrize afterwards.
+
     Source: thesis, section 7.5.1, Table 7.2.
 
     >>> layer = nn.Linear(2, 2)
@@ -99,7 +102,13 @@ def initialize_with_mean(model: nn.Module, mean: float, where: Selector = hidden
     tensor([[1.5000, 0.5000],
             [0.5000, 1.5000]], requires_grad=True)
     """
+    chosen = where(layers(model))
+    if not chosen:
+        raise ValueError(f"no layer of {type(model).__name__} is chosen: expected one at least")
+    for layer in chosen:
+        if layer.module._parameters.get(layer.attribute) is None:
+            raise ValueError(f"{layer.parameter} is parametrized: expected the model before it is over-parametrized")
     with torch.no_grad():
-        for layer in where(layers(model)):
+        for layer in chosen:
             getattr(layer.module, layer.attribute).add_(mean)
     return model

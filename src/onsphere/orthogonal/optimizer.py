@@ -217,7 +217,7 @@ def _check_group(group: dict[str, Any]) -> None:
 class Pair(Optimizer):
     """Two optimizers as one: for ``OrthogonalSGD`` on the orthogonal matrices beside any other one on the rest.
 
-    A schedule changes the learning rates of both.
+    A schedule changes the learning rates of both, and their momentum, if it does so and both have one.
 
     Args:
         first: an optimizer.
@@ -238,13 +238,38 @@ class Pair(Optimizer):
     """
 
     def __init__(self, first: Optimizer, second: Optimizer) -> None:
+        common = {name: value for name, value in first.defaults.items() if name in second.defaults}
+        super().__init__([*first.param_groups, *second.param_groups], common)
         self.both = (first, second)
-        super().__init__([*first.param_groups, *second.param_groups], {})
         self._join()
 
     def _join(self) -> None:
         """The groups are the optimizers' own, so that whoever changes one changes theirs."""
-        self.param_groups = [group for each in self.both for group in each.param_groups]
+        self.param_groups[:] = [group for each in self.both for group in each.param_groups]
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters: orthogonal matrices to the ``OrthogonalSGD`` of the two, others to the other optimizer.
+
+        Raises:
+            ValueError: if the group has both kinds of parameters, or not one of the two is an ``OrthogonalSGD``.
+        """
+        if not hasattr(self, "both"):  # torch's constructor, with the groups that the two have already
+            super().add_param_group(param_group)
+            return
+        given = param_group["params"]
+        parameters: list[nn.Parameter] = [given] if isinstance(given, nn.Parameter) else list(given)
+        matrices, others = split(parameters)
+        rotating = [each for each in self.both if isinstance(each, OrthogonalSGD)]
+        if len(rotating) != 1 or (matrices and others):
+            raise ValueError(
+                f"a group of {len(matrices)} orthogonal matrices and {len(others)} other parameters for {self!r}: "
+                "expected one kind only, and one OrthogonalSGD of the two"
+            )
+        first, second = self.both
+        (first if (first is rotating[0]) == bool(matrices) else second).add_param_group(
+            {**param_group, "params": parameters}
+        )
+        self._join()
 
     @overload
     def step(self, closure: None = None) -> None: ...

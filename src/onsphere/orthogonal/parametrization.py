@@ -7,13 +7,15 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import parametrize
 
 from onsphere import sphere
+from onsphere.orthogonal import bases
 from onsphere.orthogonal.initialization import refined
 from onsphere.orthogonal.methods import Method, OrthogonalGD, deviation
 from onsphere.orthogonal.optimizer import OrthogonalParameter
@@ -38,18 +40,33 @@ class Rotation(nn.Module):
     def __init__(self, method: Method, parameter: Tensor, blocks: int, share_blocks: bool) -> None:
         super().__init__()
         self.method, self.blocks, self.share_blocks = method, blocks, share_blocks
-        kind = OrthogonalParameter if isinstance(method, OrthogonalGD) else nn.Parameter
-        self.matrix = kind(parameter)
+        self.matrix = nn.Parameter(parameter)
+        self._keep_kind()
+
+    def _keep_kind(self) -> None:
+        if isinstance(self.matrix, OrthogonalParameter) or not isinstance(self.method, OrthogonalGD):
+            return
+        self.matrix = OrthogonalParameter(self.matrix.data, self.matrix.requires_grad)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._keep_kind()  # torch puts a plain parameter there, for one that goes to or comes from the meta device
+        return self
+
+    def _load_from_state_dict(self, *arguments: Any) -> None:
+        super()._load_from_state_dict(*arguments)
+        self._keep_kind()  # likewise with assign=True
 
     def forward(self, rows: Tensor) -> Tensor:
         """R v for all neurons v of all groups, (groups, n, d)."""
         groups, n, _ = rows.shape
+        (matrix,) = bases.fine(self.matrix)  # of a model in half precision
         parts = torch.unflatten(rows, -1, (self.blocks, -1))  # (groups, n, blocks, m)
-        if self.matrix.dim() == 2:  # one matrix for all parts of all neurons
-            return self.method.rotate(parts.flatten(0, 2), self.matrix).reshape(rows.shape)
+        if matrix.dim() == 2:  # one matrix for all parts of all neurons
+            return self.method.rotate(parts.flatten(0, 2), matrix).reshape(rows.shape)
         if self.share_blocks:
-            return self.method.rotate(parts.flatten(1, 2), self.matrix).reshape(rows.shape)
-        rotated = self.method.rotate(parts.transpose(1, 2), self.matrix)  # (groups, blocks, n, m)
+            return self.method.rotate(parts.flatten(1, 2), matrix).reshape(rows.shape)
+        rotated = self.method.rotate(parts.transpose(1, 2), matrix)  # (groups, blocks, n, m)
         return rotated.transpose(1, 2).reshape(groups, n, -1)
 
     def full(self) -> Tensor:
@@ -162,7 +179,8 @@ def overparametrize(
 
     Raises:
         ValueError: if no layer is chosen, blocks do not divide a layer's input channels, a weight is shared with
-            another module or parametrized already, the method has not this start, or a map changes the shape.
+            another module or parametrized already, the method has not this start, a map changes the shape, or the
+            model is wrapped by DistributedDataParallel, which would not make the matrices equal on all processes.
 
     Source: thesis, section 7.3.1 and eq. 7.1; generalised, eq. F.35.
 
@@ -181,6 +199,7 @@ def overparametrize(
         raise ValueError(f"blocks={blocks!r}: expected at least 1")
     if isinstance(method, nn.Module) and (blocks != 1 or share_blocks or not _is(start, "identity")):
         raise ValueError("blocks, share_blocks and start are for methods with a matrix; given: a module")
+    _check_not_distributed(model)
     candidates = layers(model)
     chosen = tuple(where(candidates))
     if not chosen:
@@ -192,14 +211,23 @@ def overparametrize(
         with torch.no_grad():
             rows = layer.neurons()
         build = _builder(method, layer, rows, blocks, share_blocks)
-        made.append((layer, rows, build, build(start).to(layer.device)))
-    for layer, rows, build, first in made:
+        first = build(start).to(layer.device)
         if refine is not None:
             rows = torch.stack([refined(each, refine, refine_steps) for each in rows])
         if normalize:
             rows = sphere.normalize(rows)
+        made.append((layer, rows, build, first))
+    for layer, rows, build, first in made:
         _register(layer, rows, build, first, train_weights)
     return model
+
+
+def _check_not_distributed(model: nn.Module) -> None:
+    if any(isinstance(module, DistributedDataParallel) for module in model.modules()):
+        raise ValueError(
+            "the model is wrapped by DistributedDataParallel, which would leave new matrices different on every "
+            "process: expected the model before it is wrapped"
+        )
 
 
 def _check(model: nn.Module, chosen: tuple[Layer, ...], blocks: int) -> None:
@@ -367,7 +395,7 @@ def _check_still_orthogonal(layer: Layer, own: Overparametrized) -> None:
         if not worst < 1e-2 * rotation.matrix.shape[-1] ** 0.5:
             raise ValueError(
                 f"layer {layer.name!r}: ||R^T R - I|| = {worst:.3g}: an OrthogonalGD matrix must be trained by "
-                "onsphere.OrthogonalSGD (see onsphere.orthogonal.split)"
+                "onsphere.OrthogonalSGD (see onsphere.orthogonal.split), and cannot be averaged"
             )
 
 
@@ -446,7 +474,8 @@ def switch(model: nn.Module, task: str, start: Start = "identity") -> nn.Module:
 
     A task that is new gets new matrices; tell the optimizer (``add_param_group``), or switch to every task once before
     it is built. What ``overparametrize`` made is the task "default". The state dict has the matrices of all tasks, and
-    a model that loads it gets those that it has not.
+    a model that loads it gets those that it has not; which task is switched to is not in it. Under
+    DistributedDataParallel switch to all tasks before the model is wrapped, with ``find_unused_parameters=True``.
 
     Args:
         model: with over-parametrized layers.
@@ -457,7 +486,8 @@ def switch(model: nn.Module, task: str, start: Start = "identity") -> nn.Module:
         The model.
 
     Raises:
-        ValueError: if no layer is over-parametrized, or the name is empty, has a dot, or is one that torch has taken.
+        ValueError: if no layer is over-parametrized, the name is empty, has a dot, or is one that torch has taken, or
+            the task is new and the model wrapped by DistributedDataParallel.
 
     Source: thesis, section F.8.
 
@@ -468,7 +498,10 @@ def switch(model: nn.Module, task: str, start: Start = "identity") -> nn.Module:
     """
     if not task or "." in task or hasattr(nn.ModuleDict(), task):
         raise ValueError(f"task={task!r}: expected a name without a dot that is no attribute of nn.ModuleDict")
-    for layer, own in list(_overparametrized(model)):
+    found = list(_overparametrized(model))
+    if any(task not in own.maps for _, own in found):
+        _check_not_distributed(model)
+    for layer, own in found:
         if task not in own.maps:
             own.maps[task] = own.build(start).to(layer.device)
         own.task = task
