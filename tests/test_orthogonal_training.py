@@ -805,10 +805,12 @@ def test_half_precision_models(name: str, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_every_method_follows_a_model_into_half_precision(name: str) -> None:
+def test_every_method_follows_a_model_into_other_precision(name: str) -> None:
     model = osp.overparametrize(nn.Sequential(nn.Linear(4, 6), nn.Linear(6, 2)), EVERY[name])
     model.bfloat16()(torch.ones(2, 4, dtype=torch.bfloat16)).sum().backward()
     assert matrix(model[0]).grad.isfinite().all()  # type: ignore[union-attr]
+    model.double()
+    orthogonal.switch(model, "second")(torch.ones(2, 4, dtype=torch.float64)).sum().backward()
     assert type(osp.fold(model)[0]) is nn.Linear
 
 

@@ -60,7 +60,7 @@ class Rotation(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         """R v for all neurons v of all groups, (groups, n, d)."""
         groups, n, _ = rows.shape
-        (matrix,) = bases.fine(self.matrix)  # of a model in half precision
+        _, matrix = bases.fine(rows, self.matrix)  # the model may have been cast
         parts = torch.unflatten(rows, -1, (self.blocks, -1))  # (groups, n, blocks, m)
         if matrix.dim() == 2:  # one matrix for all parts of all neurons
             return self.method.rotate(parts.flatten(0, 2), matrix).reshape(rows.shape)
