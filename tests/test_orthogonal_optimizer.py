@@ -416,3 +416,17 @@ def test_another_optimizer_on_an_orthogonal_matrix_is_found_out() -> None:
         optimizer.step()
     with pytest.raises(ValueError, match="OrthogonalSGD"):
         osp.fold(network)
+
+
+def test_a_matrix_of_half_precision_is_turned_in_float32() -> None:
+    exact, half = haar(6).float(), haar(6).bfloat16()
+    gradient = normal(6, 6, seed=1)
+    parameter = learned(half)
+    optimizer = osp.OrthogonalSGD([parameter], lr=0.1, momentum=0.5)
+    parameter.grad = gradient.bfloat16()
+    optimizer.step()
+    assert parameter.dtype == torch.bfloat16
+    assert optimizer.state[parameter]["momentum"].dtype == torch.float32
+    expected = stepped(exact, gradient.float(), lr=0.1)
+    torch.testing.assert_close(parameter.detach().float(), expected, rtol=0, atol=2e-2)
+    assert not torch.equal(parameter.detach(), half)

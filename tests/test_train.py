@@ -25,6 +25,7 @@ pytest.importorskip("lightning")
 
 from onsphere.data import Data, Images, augment, digits, image_folder
 from onsphere.models import mlp, plain_cnn
+from onsphere.orthogonal import OrthogonalGD, overparametrize
 from onsphere.train import Interrupted, NonFiniteLoss, Progress, Recipe, Result, measure_cost, run, warm_up
 
 DATA = digits(110)
@@ -215,6 +216,14 @@ def test_averaged_weights_are_what_is_evaluated() -> None:
         expected = 0.75 * expected + 0.25 * weights
     assert torch.allclose(averages[0], expected, atol=1e-6)
     assert not torch.allclose(averages[0], seen[-1], atol=1e-4)
+
+
+def test_parameters_that_cannot_be_averaged_are_not() -> None:
+    def prepare(model: nn.Module) -> None:
+        overparametrize(model, OrthogonalGD())
+
+    with pytest.raises(ValueError, match=r"ema=0\.75.*orthogonal"):
+        quick(recipe(epochs=1, ema=0.75, prepare=prepare))
 
 
 def test_a_regularizer_that_wants_labels_gets_those_of_the_batch() -> None:

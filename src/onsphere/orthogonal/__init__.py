@@ -21,9 +21,11 @@ from onsphere.orthogonal.methods import (
     exponential,
 )
 from onsphere.orthogonal.optimizer import OrthogonalParameter, OrthogonalSGD, Pair, split
-from onsphere.orthogonal.parametrization import deviations, fold, matrices, overparametrize, switch, tasks
+from onsphere.orthogonal.parametrization import fold, overparametrize
 from onsphere.orthogonal.penalty import Penalty
+from onsphere.orthogonal.reading import deviations, matrices
 from onsphere.orthogonal.structured import Banded, Hessenberg, PositiveDefinite, Skew, Symmetric, Triangular
+from onsphere.orthogonal.switching import switch, tasks
 
 __all__ = [
     "METHODS",

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from onsphere import sphere
+from onsphere.orthogonal import bases
 from onsphere.orthogonal.methods import deviation
 
 __all__ = ["OrthogonalParameter", "OrthogonalSGD", "Pair", "split"]
@@ -22,6 +23,8 @@ class OrthogonalParameter(nn.Parameter):
     >>> OrthogonalParameter(torch.eye(2)).shape
     torch.Size([2, 2])
     """
+
+    averageable = False  # the mean of orthogonal matrices is not one: a training refuses to average its weights
 
 
 def split(parameters: Iterable[nn.Parameter]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
@@ -139,10 +142,12 @@ class OrthogonalSGD(Optimizer):
                     self._move(parameter, group)
         return loss
 
-    def _rotate(self, u: Tensor, group: dict[str, Any]) -> None:
-        state = self.state[u]
+    def _rotate(self, parameter: Tensor, group: dict[str, Any]) -> None:
+        state = self.state[parameter]
+        assert parameter.grad is not None
+        u, gradient = bases.fine(parameter, parameter.grad)
         with sphere.full_precision(u.device):
-            w = u.mT @ u.grad  # type: ignore[operator]
+            w = u.mT @ gradient
             w = (w - w.mT).mul_(0.5)
             if group["momentum"]:
                 if "momentum" in state:
@@ -152,10 +157,11 @@ class OrthogonalSGD(Optimizer):
             if group["max_step"] is not None:
                 norm = torch.linalg.matrix_norm(w)[..., None, None]
                 step = (group["max_step"] / norm).clamp_(max=group["lr"])
-            u.copy_(_solved(u, w, step) if group["iterations"] is None else _iterated(u, w, step, group["iterations"]))
+            u = _solved(u, w, step) if group["iterations"] is None else _iterated(u, w, step, group["iterations"])
             state["steps"] = state.get("steps", 0) + 1
             if state["steps"] % group["polish_every"] == 0:
-                u.copy_(1.5 * u - 0.5 * u @ (u.mT @ u))
+                u = 1.5 * u - 0.5 * u @ (u.mT @ u)
+            parameter.copy_(u)
 
     def _move(self, parameter: Tensor, group: dict[str, Any]) -> None:
         gradient = parameter.grad

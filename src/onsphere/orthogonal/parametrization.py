@@ -5,136 +5,28 @@ from __future__ import annotations
 import copy
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import parametrize
 
 from onsphere import sphere
-from onsphere.orthogonal import bases
 from onsphere.orthogonal.initialization import refined
 from onsphere.orthogonal.methods import Method, OrthogonalGD, deviation
-from onsphere.orthogonal.optimizer import OrthogonalParameter
-from onsphere.where import Form, Layer, Selector, hidden, layers
+from onsphere.orthogonal.modules import (
+    EachGroup,
+    Overparametrized,
+    Rotation,
+    Start,
+    check_not_distributed,
+    overparametrized_layers,
+    parametrizations,
+)
+from onsphere.where import Layer, Selector, hidden, layers
 
-__all__ = ["Start", "deviations", "fold", "matrices", "overparametrize", "switch", "tasks"]
-
-Start = Literal["identity", "random", "normal"] | Tensor
-DEFAULT = "default"
-
-
-class Rotation(nn.Module):
-    """R as a module: a method and its parameter, for one layer.
-
-    Args:
-        method: how R comes out of the parameter.
-        parameter: (m, m), or where there are several (groups, m, m) of shared blocks, else (groups, blocks, m, m).
-        blocks: on the diagonal of R.
-        share_blocks: all blocks are one and the same.
-    """
-
-    def __init__(self, method: Method, parameter: Tensor, blocks: int, share_blocks: bool) -> None:
-        super().__init__()
-        self.method, self.blocks, self.share_blocks = method, blocks, share_blocks
-        self.matrix = nn.Parameter(parameter)
-        self._keep_kind()
-
-    def _keep_kind(self) -> None:
-        if isinstance(self.matrix, OrthogonalParameter) or not isinstance(self.method, OrthogonalGD):
-            return
-        self.matrix = OrthogonalParameter(self.matrix.data, self.matrix.requires_grad)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self._keep_kind()  # torch puts a plain parameter there, for one that goes to or comes from the meta device
-        return self
-
-    def _load_from_state_dict(self, *arguments: Any) -> None:
-        super()._load_from_state_dict(*arguments)
-        self._keep_kind()  # likewise with assign=True
-
-    def forward(self, rows: Tensor) -> Tensor:
-        """R v for all neurons v of all groups, (groups, n, d)."""
-        groups, n, _ = rows.shape
-        _, matrix = bases.fine(rows, self.matrix)  # the model may have been cast
-        parts = torch.unflatten(rows, -1, (self.blocks, -1))  # (groups, n, blocks, m)
-        if matrix.dim() == 2:  # one matrix for all parts of all neurons
-            return self.method.rotate(parts.flatten(0, 2), matrix).reshape(rows.shape)
-        if self.share_blocks:
-            return self.method.rotate(parts.flatten(1, 2), matrix).reshape(rows.shape)
-        rotated = self.method.rotate(parts.transpose(1, 2), matrix)  # (groups, blocks, n, m)
-        return rotated.transpose(1, 2).reshape(groups, n, -1)
-
-    def full(self) -> Tensor:
-        """R itself, (d, d), or (groups, d, d) where there are several groups."""
-        parts = self.method.matrix(self.matrix)
-        size = parts.shape[-1]
-        by_group = parts.reshape(-1, 1 if self.share_blocks else self.blocks, size, size)
-        by_group = by_group.expand(-1, self.blocks, size, size)
-        return torch.stack([torch.block_diag(*each) for each in by_group]).squeeze(0)  # type: ignore[no-untyped-call]
-
-    def extra_repr(self) -> str:
-        blocks = f", blocks={self.blocks}, share_blocks={self.share_blocks}" if self.blocks > 1 else ""
-        return f"{self.method}, matrix={'x'.join(map(str, self.matrix.shape))}{blocks}"
-
-
-class Overparametrized(nn.Module):
-    """The parametrization of a weight: reads V's neurons, moves them by the map of the task at hand.
-
-    Args:
-        form: how the layer keeps its neurons.
-        groups: of the layer.
-        build: makes a map of the neurons, (groups, n, d), for a new task.
-        place: of the weight among the layer's parameters, to be put back there.
-        trainable: whether the weight was to be trained, for when it is put back.
-        first: the map to begin with.
-    """
-
-    def __init__(
-        self,
-        form: Form,
-        groups: int,
-        build: Callable[[Start], nn.Module],
-        place: int,
-        trainable: bool,
-        first: nn.Module,
-    ) -> None:
-        super().__init__()
-        self.form, self.groups, self.build = form, groups, build
-        self.place, self.trainable = place, trainable
-        self.task = DEFAULT
-        self.maps = nn.ModuleDict({DEFAULT: first})
-
-    def forward(self, weight: Tensor) -> Tensor:
-        rows = self.form.read(weight, self.groups)
-        with sphere.full_precision(weight.device):
-            moved = self.maps[self.task](rows.to(torch.promote_types(rows.dtype, torch.float32)))
-        return self.form.write(moved.to(weight.dtype), weight.shape)
-
-    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *others: Any) -> None:
-        for key in state_dict:
-            name = key.removeprefix(f"{prefix}maps.").split(".")[0]
-            if key.startswith(f"{prefix}maps.") and name not in self.maps:
-                self.maps[name] = copy.deepcopy(self.maps[self.task])
-        super()._load_from_state_dict(state_dict, prefix, *others)
-
-    def extra_repr(self) -> str:
-        return "" if len(self.maps) == 1 else f"task={self.task!r}"
-
-
-class _EachGroup(nn.Module):
-    """A user's map of (n, d), for the groups one after the other."""
-
-    def __init__(self, inner: nn.Module) -> None:
-        super().__init__()
-        self.inner = inner
-
-    def forward(self, rows: Tensor) -> Tensor:
-        return torch.stack([self.inner(each) for each in rows])
+__all__ = ["fold", "overparametrize"]
 
 
 def overparametrize(
@@ -199,7 +91,7 @@ def overparametrize(
         raise ValueError(f"blocks={blocks!r}: expected at least 1")
     if isinstance(method, nn.Module) and (blocks != 1 or share_blocks or not _is(start, "identity")):
         raise ValueError("blocks, share_blocks and start are for methods with a matrix; given: a module")
-    _check_not_distributed(model)
+    check_not_distributed(model)
     candidates = layers(model)
     chosen = tuple(where(candidates))
     if not chosen:
@@ -220,14 +112,6 @@ def overparametrize(
     for layer, rows, build, first in made:
         _register(layer, rows, build, first, train_weights)
     return model
-
-
-def _check_not_distributed(model: nn.Module) -> None:
-    if any(isinstance(module, DistributedDataParallel) for module in model.modules()):
-        raise ValueError(
-            "the model is wrapped by DistributedDataParallel, which would leave new matrices different on every "
-            "process: expected the model before it is wrapped"
-        )
 
 
 def _check(model: nn.Module, chosen: tuple[Layer, ...], blocks: int) -> None:
@@ -286,7 +170,7 @@ def _rotation(
 
 
 def _copied(inner: nn.Module, start: Start) -> nn.Module:
-    return _EachGroup(copy.deepcopy(inner))
+    return EachGroup(copy.deepcopy(inner))
 
 
 def _started(method: Method, shape: tuple[int, ...], start: Start) -> Tensor:
@@ -358,9 +242,9 @@ def fold(model: nn.Module) -> nn.Module:
     >>> list(osp.fold(osp.overparametrize(model, osp.orthogonal.Cayley())).state_dict())
     ['0.weight', '0.bias', '1.weight', '1.bias']
     """
-    found = list(_overparametrized(model))
+    found = list(overparametrized_layers(model))
     for layer, own in found:
-        if len(_stack(layer)) > 1:
+        if len(parametrizations(layer)) > 1:
             raise ValueError(f"{layer.parameter} has another parametrization, too: remove that first")
         _check_still_orthogonal(layer, own)
     for module in {id(layer.module): layer.module for layer, _ in found}.values():
@@ -397,131 +281,6 @@ def _check_still_orthogonal(layer: Layer, own: Overparametrized) -> None:
                 f"layer {layer.name!r}: ||R^T R - I|| = {worst:.3g}: an OrthogonalGD matrix must be trained by "
                 "onsphere.OrthogonalSGD (see onsphere.orthogonal.split), and cannot be averaged"
             )
-
-
-def _stack(layer: Layer) -> parametrize.ParametrizationList:
-    """The parametrizations of a layer's weight."""
-    every = layer.module.parametrizations
-    assert isinstance(every, nn.ModuleDict)
-    found = every[layer.attribute]
-    assert isinstance(found, parametrize.ParametrizationList)
-    return found
-
-
-def _overparametrized(model: nn.Module) -> Iterator[tuple[Layer, Overparametrized]]:
-    """Every over-parametrized layer of the model; a ValueError if there is none."""
-    none = True
-    for layer in layers(model, single=True):
-        if not parametrize.is_parametrized(layer.module, layer.attribute):
-            continue
-        for each in _stack(layer):
-            if isinstance(each, Overparametrized):
-                none = False
-                yield layer, each
-    if none:
-        raise ValueError(f"{type(model).__name__} has no over-parametrized layer: see onsphere.overparametrize")
-
-
-def matrices(model: nn.Module) -> dict[str, Tensor]:
-    """R of every over-parametrized layer by name, (d, d), or (groups, d, d) where a layer has several groups.
-
-    Layers with a nonlinear map have none and are left out.
-
-    Args:
-        model: with over-parametrized layers.
-
-    Raises:
-        ValueError: if no layer is over-parametrized.
-
-    >>> import onsphere as osp
-    >>> model = osp.overparametrize(nn.Sequential(nn.Linear(2, 4), nn.Linear(4, 2)), osp.orthogonal.Cayley())
-    >>> matrices(model)
-    {'0': tensor([[1., 0.],
-            [0., 1.]])}
-    """
-    found = {}
-    for layer, own in _overparametrized(model):
-        rotation = own.maps[own.task]
-        if isinstance(rotation, Rotation):
-            with torch.no_grad():
-                found[layer.name] = rotation.full()
-    return found
-
-
-def deviations(model: nn.Module) -> dict[str, float]:
-    r"""How far every over-parametrized layer's R is from an orthogonal matrix, by the layer's name.
-
-    .. math:: \|R^\top R - I\|_F
-
-    Worked out in float64. It is the largest of a layer's groups.
-
-    Args:
-        model: with over-parametrized layers.
-
-    Raises:
-        ValueError: if no layer is over-parametrized.
-
-    >>> import onsphere as osp
-    >>> model = osp.overparametrize(nn.Sequential(nn.Linear(2, 4), nn.Linear(4, 2)), osp.orthogonal.Cayley())
-    >>> deviations(model)
-    {'0': 0.0}
-    """
-    return {name: float(deviation(matrix).max()) for name, matrix in matrices(model).items()}
-
-
-def switch(model: nn.Module, task: str, start: Start = "identity") -> nn.Module:
-    """Turn every over-parametrized layer to a task's own R; the neurons V are one for all tasks (multi-task training).
-
-    A task that is new gets new matrices; tell the optimizer (``add_param_group``), or switch to every task once before
-    it is built. What ``overparametrize`` made is the task "default". The state dict has the matrices of all tasks, and
-    a model that loads it gets those that it has not; which task is switched to is not in it. Under
-    DistributedDataParallel switch to all tasks before the model is wrapped, with ``find_unused_parameters=True``.
-
-    Args:
-        model: with over-parametrized layers.
-        task: its name.
-        start: R of a new task, as in ``overparametrize``; copies of a nonlinear map start as the map was given.
-
-    Returns:
-        The model.
-
-    Raises:
-        ValueError: if no layer is over-parametrized, the name is empty, has a dot, or is one that torch has taken, or
-            the task is new and the model wrapped by DistributedDataParallel.
-
-    Source: thesis, section F.8.
-
-    >>> import onsphere as osp
-    >>> model = osp.overparametrize(nn.Sequential(nn.Linear(2, 4), nn.Linear(4, 2)), osp.orthogonal.Cayley())
-    >>> tasks(switch(model, "second"))
-    ('default', 'second')
-    """
-    if not task or "." in task or hasattr(nn.ModuleDict(), task):
-        raise ValueError(f"task={task!r}: expected a name without a dot that is no attribute of nn.ModuleDict")
-    found = list(_overparametrized(model))
-    if any(task not in own.maps for _, own in found):
-        _check_not_distributed(model)
-    for layer, own in found:
-        if task not in own.maps:
-            own.maps[task] = own.build(start).to(layer.device)
-        own.task = task
-    return model
-
-
-def tasks(model: nn.Module) -> tuple[str, ...]:
-    """The tasks that a model's over-parametrized layers have matrices for, in the order in which they came.
-
-    Args:
-        model: with over-parametrized layers.
-
-    Raises:
-        ValueError: if no layer is over-parametrized.
-
-    >>> import onsphere as osp
-    >>> tasks(osp.overparametrize(nn.Sequential(nn.Linear(2, 4), nn.Linear(4, 2)), osp.orthogonal.Cayley()))
-    ('default',)
-    """
-    return tuple(dict.fromkeys(name for _, own in _overparametrized(model) for name in own.maps))
 
 
 def _is(start: Start, name: str) -> bool:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from onsphere.diversity.orthogonality import orthonormal
 from onsphere.orthogonal.methods import Relaxed
-from onsphere.orthogonal.parametrization import Overparametrized, Rotation
+from onsphere.orthogonal.modules import Overparametrized, Rotation
 
 __all__ = ["Penalty"]
 

@@ -213,6 +213,8 @@ def prepare(fabric: Fabric, recipe: Recipe, seed: int) -> Trainee:
     if recipe.ema is not None:
         if any(hasattr(parameter, "full_tensor") for parameter in model.parameters()):
             raise ValueError(f"ema={recipe.ema}: averaged weights need whole parameters, these are sharded (fsdp)")
+        if not all(getattr(parameter, "averageable", True) for parameter in model.parameters()):
+            raise ValueError(f"ema={recipe.ema}: some parameters, such as orthogonal matrices, cannot be averaged")
         decay = get_ema_multi_avg_fn(recipe.ema)  # type: ignore[no-untyped-call]
         average = AveragedModel(model, multi_avg_fn=decay, use_buffers=True)
     optimizer = recipe.optimizer(model.parameters())

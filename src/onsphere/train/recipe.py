@@ -48,7 +48,7 @@ class Recipe:
         schedule_every: when it is stepped: once an ``epoch`` or after every optimizer ``step``.
         clip: the most that the norm of all gradients together, the regularizer's included, may be; None to leave it.
         ema: decay of an exponential moving average of the weights, which is then what is evaluated, observed and saved;
-            None for the weights themselves. The average of orthogonal matrices (``OrthogonalGD``) is not one.
+            None for the weights themselves. Orthogonal matrices (``OrthogonalGD``) are refused: their average is none.
         augment: (uint8 images, generator) to uint8 images, of another height and width if need be; on the device. What
             ``Tensors`` hold comes and goes as it is.
         test_transform: uint8 test images to uint8 images as augment makes them, e.g. their centres.
