@@ -59,6 +59,7 @@ docs: setup
 	$(BIN)/python -m onsphere.report --regions docs/figure2.4.svg
 	$(BIN)/python -m onsphere.report --sphere-regions docs/figure2.8.png
 	$(BIN)/python -m onsphere.report --operators docs/figure4.3.svg
+	$(BIN)/python -m onsphere.report --energies results/thesis-figure7.3-cifar100-400-steps.json docs/figure7.3.svg
 	$(BIN)/python -m onsphere.report README.md
 	$(BIN)/onsphere code --figure 5.1 --save docs/figure5.1.png
 	$(BIN)/onsphere code --figure D.1 --save docs/figureD.1.png
