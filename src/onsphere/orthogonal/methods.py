@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,17 +31,26 @@ __all__ = [
 ]
 
 
-class Method(Protocol):
-    """What makes a matrix R, which moves all neurons of a layer, out of a parameter without constraints."""
+class Method(ABC):
+    """What makes a matrix R, which moves all neurons of a layer, out of a parameter without constraints.
 
+    A new one says how, by ``matrix``; it overrides the rest where there is a faster way, or another start.
+    """
+
+    @abstractmethod
     def matrix(self, parameter: Tensor) -> Tensor:
         """R, (..., m, m)."""
 
     def rotate(self, rows: Tensor, parameter: Tensor) -> Tensor:
-        """R v for every row v: rows R^T, (..., n, m)."""
+        """R v for every row v: rows R^T, (..., n, m); rows and parameter have the same leading dimensions."""
+        return rows @ self.matrix(parameter).mT
 
     def parameter(self, start: Tensor) -> Tensor:
-        """A parameter whose matrix is this one; ValueError if there is none."""
+        """A parameter whose matrix is this one: the matrix itself, if it is so; ValueError if there is none."""
+        if not torch.allclose(start, self.matrix(start), atol=1e-6):
+            m = start.shape[-1]
+            raise ValueError(f"{self} makes no such {m} x {m} matrix: expected start='normal', or one that it makes")
+        return start
 
 
 def cayley(w: Tensor) -> Tensor:
@@ -100,7 +110,7 @@ def exponential(w: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class GramSchmidt:
+class GramSchmidt(Method):
     r"""R is what the Gram-Schmidt process makes of the columns of U.
 
     .. math:: R = \mathrm{GS}(U)
@@ -142,7 +152,7 @@ class GramSchmidt:
 
 
 @dataclass(frozen=True)
-class Householder:
+class Householder(Method):
     r"""R is the product of the Householder reflections that make U triangular.
 
     .. math:: R = H_1 H_2 \cdots H_{m-1}, \qquad U = R T
@@ -175,7 +185,7 @@ class Householder:
 
 
 @dataclass(frozen=True)
-class Lowdin:
+class Lowdin(Method):
     r"""R is the orthogonal matrix nearest to U.
 
     .. math:: R = U (U^\top U)^{-1/2}
@@ -201,7 +211,7 @@ class Lowdin:
 
 
 @dataclass(frozen=True)
-class Cayley:
+class Cayley(Method):
     r"""R is the Cayley transform of the skew-symmetric matrix below U's diagonal.
 
     .. math:: R v = 2 (I - W)^{-1} v - v, \qquad W = \mathrm{tril}(U, -1) - \mathrm{tril}(U, -1)^\top
@@ -235,7 +245,7 @@ class Cayley:
 
 
 @dataclass(frozen=True)
-class Exponential:
+class Exponential(Method):
     r"""R is the exponential of the skew-symmetric matrix below U's diagonal.
 
     .. math:: R = \exp(W), \qquad W = \mathrm{tril}(U, -1) - \mathrm{tril}(U, -1)^\top
@@ -269,7 +279,7 @@ class Exponential:
 
 
 @dataclass(frozen=True)
-class OrthogonalGD:
+class OrthogonalGD(Method):
     """R is the parameter itself, and its optimizer keeps it orthogonal: :class:`OrthogonalSGD` must train it.
 
     Source: thesis, section 7.3.5.
@@ -283,17 +293,13 @@ class OrthogonalGD:
         """The parameter."""
         return parameter
 
-    def rotate(self, rows: Tensor, parameter: Tensor) -> Tensor:
-        """rows R^T."""
-        return rows @ parameter.mT
-
     def parameter(self, start: Tensor) -> Tensor:
         """The matrix itself."""
         return check_orthogonal(start, self)
 
 
 @dataclass(frozen=True)
-class Relaxed:
+class Relaxed(Method):
     r"""R is the parameter itself, and a penalty keeps it nearly orthogonal: add :class:`Penalty` to the loss.
 
     .. math:: \beta \|R^\top R - I\|_F^2
@@ -320,17 +326,9 @@ class Relaxed:
         """The parameter."""
         return parameter
 
-    def rotate(self, rows: Tensor, parameter: Tensor) -> Tensor:
-        """rows R^T."""
-        return rows @ parameter.mT
-
-    def parameter(self, start: Tensor) -> Tensor:
-        """The matrix itself."""
-        return start
-
 
 @dataclass(frozen=True)
-class Unconstrained:
+class Unconstrained(Method):
     """R is the parameter itself, any matrix: unconstrained over-parameterized training (UPT), the negative control.
 
     Source: thesis, section 7.5.1, Table 7.1.
@@ -342,14 +340,6 @@ class Unconstrained:
     def matrix(self, parameter: Tensor) -> Tensor:
         """The parameter."""
         return parameter
-
-    def rotate(self, rows: Tensor, parameter: Tensor) -> Tensor:
-        """rows R^T."""
-        return rows @ parameter.mT
-
-    def parameter(self, start: Tensor) -> Tensor:
-        """The matrix itself."""
-        return start
 
 
 class _ByCayley(torch.autograd.Function):

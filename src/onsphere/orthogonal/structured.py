@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from onsphere.orthogonal.methods import skew
+from onsphere.orthogonal.methods import Method, skew
 
 __all__ = ["Banded", "Hessenberg", "PositiveDefinite", "Skew", "Symmetric", "Triangular"]
 
 
 @dataclass(frozen=True)
-class PositiveDefinite:
+class PositiveDefinite(Method):
     r"""R is symmetric positive definite; it turns no neuron by a right angle or more.
 
     .. math:: R = L L^\top, \qquad L = \mathrm{tril}(U)
@@ -47,7 +47,7 @@ class PositiveDefinite:
 
 
 @dataclass(frozen=True)
-class Triangular:
+class Triangular(Method):
     """R is triangular.
 
     Args:
@@ -66,17 +66,9 @@ class Triangular:
         """One triangle of the parameter."""
         return parameter.triu() if self.upper else parameter.tril()
 
-    def rotate(self, rows: Tensor, parameter: Tensor) -> Tensor:
-        """rows R^T."""
-        return rows @ self.matrix(parameter).mT
-
-    def parameter(self, start: Tensor) -> Tensor:
-        """The matrix itself."""
-        return _kept(start, self.matrix(start), self)
-
 
 @dataclass(frozen=True)
-class Banded:
+class Banded(Method):
     """R is zero further than so many places from the diagonal.
 
     Args:
@@ -103,17 +95,9 @@ class Banded:
         """The band of the parameter."""
         return parameter.triu(-self.width).tril(self.width)
 
-    def rotate(self, rows: Tensor, parameter: Tensor) -> Tensor:
-        """rows R^T."""
-        return rows @ self.matrix(parameter).mT
-
-    def parameter(self, start: Tensor) -> Tensor:
-        """The matrix itself."""
-        return _kept(start, self.matrix(start), self)
-
 
 @dataclass(frozen=True)
-class Symmetric:
+class Symmetric(Method):
     """R is symmetric.
 
     Source: thesis, section F.6.
@@ -127,17 +111,9 @@ class Symmetric:
         """The lower triangle, mirrored."""
         return parameter.tril() + parameter.tril(-1).mT
 
-    def rotate(self, rows: Tensor, parameter: Tensor) -> Tensor:
-        """rows R^T."""
-        return rows @ self.matrix(parameter).mT
-
-    def parameter(self, start: Tensor) -> Tensor:
-        """The matrix itself."""
-        return _kept(start, self.matrix(start), self)
-
 
 @dataclass(frozen=True)
-class Skew:
+class Skew(Method):
     """R is skew-symmetric: every neuron becomes one at a right angle to it.
 
     The identity is not skew-symmetric: give ``start="normal"`` or a matrix.
@@ -153,21 +129,9 @@ class Skew:
         """The triangle below the diagonal, mirrored with the other sign."""
         return skew(parameter)
 
-    def rotate(self, rows: Tensor, parameter: Tensor) -> Tensor:
-        """rows R^T."""
-        return rows @ self.matrix(parameter).mT
-
-    def parameter(self, start: Tensor) -> Tensor:
-        """The matrix itself."""
-        if not torch.allclose(start, self.matrix(start), atol=1e-6):
-            raise ValueError(
-                f"{self} cannot start at a matrix that is not skew-symmetric: give start='normal' or one that is"
-            )
-        return start
-
 
 @dataclass(frozen=True)
-class Hessenberg:
+class Hessenberg(Method):
     """R is triangular but for one more diagonal.
 
     Args:
@@ -186,19 +150,3 @@ class Hessenberg:
     def matrix(self, parameter: Tensor) -> Tensor:
         """The triangle and the diagonal beside it."""
         return parameter.triu(-1) if self.upper else parameter.tril(1)
-
-    def rotate(self, rows: Tensor, parameter: Tensor) -> Tensor:
-        """rows R^T."""
-        return rows @ self.matrix(parameter).mT
-
-    def parameter(self, start: Tensor) -> Tensor:
-        """The matrix itself."""
-        return _kept(start, self.matrix(start), self)
-
-
-def _kept(start: Tensor, matrix: Tensor, method: object) -> Tensor:
-    if not torch.allclose(start, matrix, atol=1e-6):
-        raise ValueError(
-            f"{method} cannot start at this {start.shape[-2]} x {start.shape[-1]} matrix, which has not that structure"
-        )
-    return start
