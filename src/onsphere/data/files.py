@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from onsphere.data.decoding import Encoded, Fit, Size, decode_some, height_and_width
+from onsphere.data.labelled import check_labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,11 +43,7 @@ class Files:
 
     def __post_init__(self) -> None:
         count = len(self.encoded) if self.rows is None else len(self.rows)
-        if self.labels.dtype != torch.int64 or self.labels.shape != (count,):
-            raise ValueError(
-                f"labels of shape {tuple(self.labels.shape)} and type {self.labels.dtype}: "
-                f"expected ({count},), torch.int64"
-            )
+        check_labels(self.labels, count)
         if min(height_and_width(self.size)) < 1:
             raise ValueError(f"size={self.size}: expected at least 1 pixel")
 

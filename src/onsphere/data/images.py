@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from onsphere.data.files import Files
-from onsphere.data.labelled import check_sets
+from onsphere.data.labelled import check_labels, check_sets
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,7 @@ class Images:
                 f"images of shape {tuple(self.images.shape)} and type {self.images.dtype}: "
                 "expected (N, C, H, W), torch.uint8"
             )
-        if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
-            shape = tuple(self.labels.shape)
-            raise ValueError(
-                f"labels of shape {shape} and type {self.labels.dtype}: expected ({len(self.images)},), torch.int64"
-            )
+        check_labels(self.labels, len(self.images))
 
     def __len__(self) -> int:
         return len(self.images)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 
@@ -18,6 +19,14 @@ class Labelled(Protocol):
     def shape(self) -> tuple[int, ...]: ...
 
     def __len__(self) -> int: ...
+
+
+def check_labels(labels: Tensor, count: int) -> None:
+    """Raise a ValueError unless these are labels of so many examples: (count,), int64."""
+    if labels.dtype != torch.int64 or labels.shape != (count,):
+        raise ValueError(
+            f"labels of shape {tuple(labels.shape)} and type {labels.dtype}: expected ({count},), torch.int64"
+        )
 
 
 def check_sets(

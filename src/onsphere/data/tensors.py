@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from onsphere.data.labelled import check_sets
+from onsphere.data.labelled import check_labels, check_sets
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,7 @@ class Tensors:
                 f"values of shape {tuple(self.values.shape)} and type {self.values.dtype}: "
                 "expected (N, ...), floating point or torch.int64"
             )
-        if self.labels.dtype != torch.int64 or self.labels.shape != self.values.shape[:1]:
-            raise ValueError(
-                f"labels of shape {tuple(self.labels.shape)} and type {self.labels.dtype}: "
-                f"expected ({len(self.values)},), torch.int64"
-            )
+        check_labels(self.labels, len(self.values))
 
     def __len__(self) -> int:
         return len(self.values)

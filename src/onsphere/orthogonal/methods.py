@@ -406,17 +406,23 @@ def skew(parameter: Tensor) -> Tensor:
 
 
 def deviation(matrix: Tensor) -> Tensor:
-    """||R^T R - I||_F, (...), in float64 where the device has it."""
+    """||R^T R - I||_F, (...), in float64 on the CPU."""
     fine = matrix.detach().to("cpu", torch.float64)
     norms: Tensor = torch.linalg.matrix_norm(fine.mT @ fine - torch.eye(fine.shape[-1], dtype=fine.dtype))
     return norms
 
 
+def beyond(matrix: Tensor, tolerance: float) -> float | None:
+    """The largest ||R^T R - I||_F of some matrices if it is sqrt(m) times the tolerance or more, or NaN; else None."""
+    worst = float(deviation(matrix).max())
+    return None if worst < tolerance * matrix.shape[-1] ** 0.5 else worst
+
+
 def check_orthogonal(start: Tensor, method: Method) -> Tensor:
     """The same; a ValueError if it is not orthogonal to about three digits."""
     bases.check_square(start)
-    worst = float(deviation(start).max())
-    if not worst < 1e-3 * start.shape[-1] ** 0.5:
+    worst = beyond(start, 1e-3)
+    if worst is not None:
         raise ValueError(
             f"{method} cannot start at a matrix with ||R^T R - I|| = {worst:.3g}: expected an orthogonal one"
         )

@@ -108,7 +108,7 @@ class Overparametrized(nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         rows = self.form.read(weight, self.groups)
         with sphere.full_precision(weight.device):
-            moved = self.maps[self.task](rows.to(torch.promote_types(rows.dtype, torch.float32)))
+            moved = self.maps[self.task](*bases.fine(rows))
         return self.form.write(moved.to(weight.dtype), weight.shape)
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *others: Any) -> None:

@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 
 from onsphere import sphere
 from onsphere.orthogonal.initialization import refined
-from onsphere.orthogonal.methods import Method, OrthogonalGD, deviation
+from onsphere.orthogonal.methods import Method, OrthogonalGD, beyond
 from onsphere.orthogonal.modules import (
     EachGroup,
     Overparametrized,
@@ -24,6 +24,7 @@ from onsphere.orthogonal.modules import (
     overparametrized_layers,
     parametrizations,
 )
+from onsphere.orthogonal.optimizer import TOLERANCE
 from onsphere.where import Layer, Selector, hidden, layers
 
 __all__ = ["fold", "overparametrize"]
@@ -275,8 +276,8 @@ def _fold(module: nn.Module) -> None:
 def _check_still_orthogonal(layer: Layer, own: Overparametrized) -> None:
     rotation = own.maps[own.task]
     if isinstance(rotation, Rotation) and isinstance(rotation.method, OrthogonalGD):
-        worst = float(deviation(rotation.matrix).max())
-        if not worst < 1e-2 * rotation.matrix.shape[-1] ** 0.5:
+        worst = beyond(rotation.matrix, TOLERANCE)
+        if worst is not None:
             raise ValueError(
                 f"layer {layer.name!r}: ||R^T R - I|| = {worst:.3g}: an OrthogonalGD matrix must be trained by "
                 "onsphere.OrthogonalSGD (see onsphere.orthogonal.split), and cannot be averaged"
